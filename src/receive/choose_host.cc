@@ -179,7 +179,6 @@ std::string why_not(const Judged& other, const Judged& best, const HostFacts& fa
         host.identity.timeline, taken.name);
   if (host.identity.timeline != taken.identity.timeline)
     return fmt::format("is on timeline {}", host.identity.timeline);
-  if (host.was_left && !taken.was_left) return "does not send the newest WAL";
   if (has_role(host, facts.prefer) != has_role(taken, facts.prefer))
     return fmt::format("{}, and the other role is preferred", role_of(host));
   return fmt::format("{}, equally suitable, but later in the list", role_of(host));
@@ -244,12 +243,11 @@ void leave_out_what_a_gap_has_left(AllJudged& candidates, const HostFacts& facts
   }
 }
 
-/// Rules 4 to 8. The first of equals is chosen.
+/// Rules 4 to 7. The first of equals is chosen.
 const Judged* best_of(const Able& able, Prefer prefer) {
   const auto worth = [&](const Judged* each) {
     const auto& host = *each->host;
-    return std::tuple(host.has_wal != false, host.identity.timeline, !host.was_left,
-                      has_role(host, prefer));
+    return std::tuple(host.has_wal != false, host.identity.timeline, has_role(host, prefer));
   };
   return *std::max_element(able.begin(), able.end(),
                            [&](const Judged* a, const Judged* b) { return worth(a) < worth(b); });

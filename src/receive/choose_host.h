@@ -36,8 +36,6 @@ struct HostWord {
   /// The first bytes of those timelines of its history of which the archive has no finished
   /// segment: two servers may have been promoted to the same timeline ID at the same position.
   std::map<wal::TimelineId, std::string> first_wal;
-  /// The last stream from it was ended, because another host has newer WAL than it sends.
-  bool was_left = false;
 };
 
 /// The archive's own state, before any server is known.
@@ -153,8 +151,7 @@ struct HostChoice {
 ///    would start to send after that switchpoint does not count, even if that primary lacks the
 ///    next WAL, or was rejected for that.
 /// 4. A host that still has the next WAL: a hole is worse than a late timeline switch.
-/// 5. The newest timeline. 6. A host that was not left for newer WAL. 7. The preferred role.
-/// 8. The order of the connection string.
+/// 5. The newest timeline. 6. The preferred role. 7. The order of the connection string.
 ///
 /// Queries are time-limited, verdicts are not: that WAL is gone, that all hosts are foreign, or
 /// that there are siblings counts once every host has answered, or has not given a usable answer

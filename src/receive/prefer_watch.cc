@@ -5,7 +5,9 @@
 namespace weir::receive {
 
 PreferWatch::PreferWatch(Task task, Log& log)
-    : task_(std::move(task)), log_(log), preferred_(task_.prefer, task_.after, task_.to) {
+    : task_(std::move(task)),
+      log_(log),
+      preferred_(task_.prefer, task_.after, task_.at_once_if_promoted) {
   auto& machine = task_.world.machine;
   const auto next = [this, &machine, begin = machine.now()] {
     const auto now = machine.now();
@@ -24,9 +26,6 @@ PreferWatch::PreferWatch(Task task, Log& log)
 bool PreferWatch::look() {
   try {
     const auto ours = task_.ours();
-    if (task_.to == PreferredHost::To::newer_wal &&
-        !preferred_.is_stuck(ours.position, task_.caught_up()))
-      return false;
     HostSurvey survey(task_.world, ours);
     const auto hosts = survey.ask(task_.hosts, stop_);
     const auto there = preferred_.on_asked(hosts, ours, task_.world.machine.now());

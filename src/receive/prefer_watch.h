@@ -14,9 +14,8 @@
 
 namespace weir::receive {
 
-/// While the streaming host does not have the preferred role, or is a standby that sends nothing:
-/// looks for a better one, in a thread of its own, until one has been available for long enough.
-/// Never delays streaming.
+/// While the streaming host does not have the preferred role: looks for one that does, in a thread
+/// of its own, until one has been available for long enough. Never delays streaming.
 class PreferWatch {
  public:
   struct Task {
@@ -24,8 +23,7 @@ class PreferWatch {
     std::vector<std::pair<int, std::string>> hosts;  ///< except the streaming one
     Prefer prefer = Prefer::any;
     std::chrono::milliseconds after{};
-    PreferredHost::To to = PreferredHost::To::promoted_at_once;
-    std::function<bool()> caught_up{};  ///< with the streaming host; any thread
+    bool at_once_if_promoted = true;
     /// The durable part of the stream. Any thread.
     std::function<ArchivedSoFar()> ours;
     /// Called once, in the watch's thread; must not block.

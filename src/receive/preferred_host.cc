@@ -1,7 +1,6 @@
 #include "receive/preferred_host.h"
 
 #include <algorithm>
-#include <utility>
 #include <variant>
 
 namespace weir::receive {
@@ -25,32 +24,20 @@ std::optional<int> PreferredHost::on_asked(const std::vector<HostWord>& hosts,
       continue;
     }
     const auto since = since_.try_emplace(host.index, now).first->second;
-    const bool promoted = to_ == To::promoted_at_once && host.standby == false &&
-                          host.identity.timeline > ours.end.timeline;
+    const bool promoted =
+        at_once_ && host.standby == false && host.identity.timeline > ours.end.timeline;
     if (!there && (promoted || now >= since + after_)) there = host.index;
   }
   return there;
-}
-
-bool PreferredHost::is_stuck(wal::Lsn position, bool caught_up) {
-  const bool moved = std::exchange(position_, position) != position;
-  if (moved || !caught_up) since_.clear();
-  return !moved && caught_up;
 }
 
 /// After a move there must be neither a wait for the host, nor a hole, nor abandoned WAL.
 bool PreferredHost::fit(const HostWord& host, const ArchivedSoFar& ours) const {
   if (host.failure || !has_role(host, prefer_) || host.has_wal == false || host.has_slot == false)
     return false;
-  if (host.identity.system_identifier != ours.system_identifier) return false;
-  if (to_ == To::newer_wal) {
-    // As choose_host(): WAL that a new primary lacks is a lost branch.
-    const bool promoted = host.standby == false && host.identity.timeline > ours.end.timeline;
-    if (!promoted && (host.identity.flush_position <= ours.position || !leads_through(host, ours)))
-      return false;
-  } else if (host.identity.flush_position < ours.position || !leads_through(host, ours)) {
+  if (host.identity.system_identifier != ours.system_identifier ||
+      host.identity.flush_position < ours.position || !leads_through(host, ours))
     return false;
-  }
   const auto decision = start_on(host, ours, {});
   return std::holds_alternative<StartAt>(decision);
 }

@@ -16,17 +16,12 @@ constexpr std::chrono::milliseconds kFailoverTakes{300'000};
 
 /// Whether a stream should be moved to a host of the preferred role. It must have been available
 /// for a while, and eligible at each query; but a primary on a newer timeline was promoted, and
-/// commits wait for the archive there: then the stream is moved at once. Or, from a standby that
-/// has sent no WAL for a while, to a host that has newer WAL: it has lost its primary. Pure.
+/// commits wait for the archive there: then the stream is moved at once. Pure.
 class PreferredHost {
  public:
-  enum class To { role, promoted_at_once, newer_wal };
-  PreferredHost(Prefer prefer, std::chrono::milliseconds after, To to = To::promoted_at_once)
-      : prefer_(prefer), after_(after), to_(to) {}
-
-  /// Newer WAL: false if the stream has brought some since the last call, or lags behind the
-  /// standby; then it is not cut off, and no host needs to be queried.
-  [[nodiscard]] bool is_stuck(wal::Lsn position, bool caught_up);
+  /// `at_once`: to a promoted one.
+  PreferredHost(Prefer prefer, std::chrono::milliseconds after, bool at_once = true)
+      : prefer_(prefer), after_(after), at_once_(at_once) {}
 
   /// The other hosts were queried; `ours` is the durable part of the stream. Returns the host to
   /// move to.
@@ -38,8 +33,7 @@ class PreferredHost {
 
   const Prefer prefer_;
   const std::chrono::milliseconds after_;
-  const To to_;
-  wal::Lsn position_;
+  const bool at_once_;
   std::map<int, Time> since_;
 };
 

@@ -22,52 +22,34 @@ std::function<ArchivedSoFar()> now_durable(ArchivedSoFar begun, std::function<wa
 }  // namespace
 
 std::optional<bool> PreferredMoves::role_of(Server& server) const {
-  if (hosts_.names.size() < 2) return std::nullopt;
+  if (world_.options.prefer == Prefer::any || hosts_.names.size() < 2) return std::nullopt;
   return server.ask_for_role();
 }
 
 std::unique_ptr<PreferWatch> PreferredMoves::watch(Stream stream) {
-  using To = PreferredHost::To;
   const auto prefer = world_.options.prefer;
-  const bool wrong_role =
-      prefer != Prefer::any && stream.standby && *stream.standby != (prefer == Prefer::standby);
-  if (!wrong_role && std::exchange(left_, std::nullopt) != stream.host) {
+  if (!stream.standby || *stream.standby == (prefer == Prefer::standby)) {
     moved_ = false;
     vain_moves_ = 0;
+    return nullptr;
   }
-  left_.reset();
-  if (!wrong_role && stream.standby != true) return nullptr;
   if (std::exchange(moved_, false)) vain_moves_ = std::min(vain_moves_ + 1, kMostDoublings);
   return std::make_unique<PreferWatch>(
       PreferWatch::Task{
           .world = world_,
           .hosts = all_but(stream.host),
-          .prefer = wrong_role ? prefer : Prefer::any,
+          .prefer = prefer,
           .after = world_.options.prefer_after * (1 << vain_moves_),
-          .to = !wrong_role        ? To::newer_wal
-                : vain_moves_ == 0 ? To::promoted_at_once
-                                   : To::role,
-          .caught_up = std::move(stream.caught_up),
+          .at_once_if_promoted = vain_moves_ == 0,
           .ours = now_durable(std::move(stream.ours), std::move(stream.durable)),
           .found =
-              [this, prefer, wrong_role, from = stream.host,
-               leave = std::move(stream.leave)](const std::string& host) {
-                if (wrong_role) {
-                  log_.info("moving to {}, which has the role that is preferred (--prefer {})",
-                            host, prefer == Prefer::standby ? "standby" : "primary");
-                } else {
-                  log_.warning("moving to {}: it has newer WAL, which the standby {} does not send",
-                               host, hosts_.names[from]);
-                  left_ = from;
-                }
+              [this, prefer, leave = std::move(stream.leave)](const std::string& host) {
+                log_.info("moving to {}, which has the role that is preferred (--prefer {})", host,
+                          prefer == Prefer::standby ? "standby" : "primary");
                 moved_ = true;
                 leave();
               }},
       log_);
-}
-
-void PreferredMoves::mark_left(std::vector<HostWord>& hosts) const {
-  for (auto& host : hosts) host.was_left = left_ && host.index == static_cast<int>(*left_);
 }
 
 std::vector<std::pair<int, std::string>> PreferredMoves::all_but(std::size_t host) const {

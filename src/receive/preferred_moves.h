@@ -19,9 +19,8 @@
 
 namespace weir::receive {
 
-/// Moves to a host of the role requested with --prefer, and from a standby that has lost its
-/// primary to a host that has newer WAL. A failed move is not repeated soon. The session's thread,
-/// except for what the watch finds while a stream runs.
+/// Moves to a host of the role requested with --prefer. A failed move is not repeated soon. The
+/// session's thread, except for what the watch finds while a stream runs.
 class PreferredMoves {
  public:
   /// All must outlive this object.
@@ -37,14 +36,10 @@ class PreferredMoves {
     std::optional<bool> standby;  ///< role_of() it, before the stream
     ArchivedSoFar ours;           ///< when the stream started
     std::function<wal::Lsn()> durable;
-    std::function<bool()> caught_up;  ///< everything that the server has is durable
-    std::function<void()> leave;      ///< ends the stream; must not block
+    std::function<void()> leave;  ///< ends the stream; must not block
   };
   /// Looks for a better host during its lifetime; nullptr if there is nothing to look for.
   [[nodiscard]] std::unique_ptr<PreferWatch> watch(Stream stream);
-
-  /// Marks the standby that the last stream has left for newer WAL, for the choice that follows.
-  void mark_left(std::vector<HostWord>& hosts) const;
 
   struct Silent {
     std::size_t host;    ///< that streams
@@ -63,9 +58,8 @@ class PreferredMoves {
   const HostSurvey::World world_;
   const HostList& hosts_;
   Log& log_;
-  int vain_moves_ = 0;               ///< failed moves in a row
-  bool moved_ = false;               ///< and the result is not known yet
-  std::optional<std::size_t> left_;  ///< a standby, for newer WAL; until the next stream
+  int vain_moves_ = 0;  ///< failed moves in a row
+  bool moved_ = false;  ///< and the result is not known yet
 };
 
 }  // namespace weir::receive

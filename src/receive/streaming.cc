@@ -376,11 +376,6 @@ std::unique_ptr<PreferWatch> Streaming::watch_for_preferred(const step::Stream& 
                              .standby = standby,
                              .ours = archived_at_begin(step, partners),
                              .durable = [&loop] { return loop.snapshot().flush; },
-                             .caught_up =
-                                 [&loop] {
-                                   const auto now = loop.snapshot();
-                                   return now.server_end <= now.flush;
-                                 },
                              .leave = [&loop] { loop.leave(); }});
 }
 

@@ -210,43 +210,6 @@ def test_the_stream_is_moved_to_the_preferred_role_and_back(servers, receivers, 
     archive.assert_same_wal(primary, standby, minimum=3)
 
 
-def test_a_standby_that_has_lost_its_primary_is_left_and_gone_back_to(servers, receivers, new_archive):
-    """It answers as before, and has nothing more to send."""
-    primary = keeps(servers.primary())
-    standby = keeps(servers.standby(primary))
-    archive = new_archive(primary)
-    receiver = receivers.pgweir(archive, hosts(standby, primary), "--prefer", "standby", "--prefer-after", "1s")
-    streaming(standby)
-    reported(standby, primary.write_wal(1))
-    standby.conf(primary_conninfo="host=127.0.0.1 port=1")
-    standby.reload()
-    gone(primary, standby.name)
-    end = primary.write_wal(1)
-    receiver.wait_log(f"moving to {name(primary)}: it has newer WAL, which the standby {name(standby)} does not send")
-    reported(primary, end)
-    standby.conf(primary_conninfo=primary.conninfo(application_name=standby.name))
-    standby.reload()
-    receiver.wait_log(f"moving to {name(standby)}, which has the role that is preferred")
-    reported(standby, primary.write_wal(1))
-    receiver.stop()
-    archive.assert_same_wal(primary)
-
-
-def test_a_standby_that_does_not_follow_a_failover_is_left(three, receivers, new_archive):
-    primary, one, other = three
-    archive = new_archive(primary)
-    receiver = receivers.pgweir(archive, hosts(one, other, primary), "--prefer", "standby", "--prefer-after", "1s")
-    streaming(one)
-    end = primary.write_wal(1)
-    reported(one, end)
-    other.caught_up_with(end)
-    primary.stop()
-    other.promote()
-    receiver.wait_log(f"moving to {name(other)}: it has newer WAL")
-    archive.wait_covers(other, 2, other.write_wal(1))
-    receiver.stop()
-
-
 def test_a_primary_that_is_preferred_is_gone_back_to(servers, receivers, new_archive):
     primary = servers.primary(wal_keep_size="256MB")
     standby = servers.standby(primary)

@@ -59,11 +59,6 @@ HostWord without_history(HostWord word) {
   return word;
 }
 
-HostWord left(HostWord word) {
-  word.was_left = true;
-  return word;
-}
-
 HostWord beginning_with(HostWord word, const std::string& wal) {
   word.first_wal[word.identity.timeline] = wal;
   return word;
@@ -272,20 +267,6 @@ TEST(ChooseHost, TakesTheNewestOfOneLineThatHasWhatTheArchiveHas) {
        archived(1, 4.5),
        "take 0",
        prefer(Prefer::standby)},
-      // One that was left.
-      {"a standby that has sent nothing new is left, though the role is preferred",
-       {left(host(1, 4.5, {}, kStandby)), host(1, 9, {}, kPrimary)},
-       archived(1, 4.5),
-       "take 1",
-       prefer(Prefer::standby)},
-      {"it is better than one without the WAL that comes next",
-       {host(1, 9, {}, kPrimary, false), left(host(1, 4.5, {}, kStandby))},
-       archived(1, 4.5),
-       "take 1"},
-      {"it is better than none",
-       {left(host(1, 4.5, {}, kStandby)), silent()},
-       archived(1, 4.5),
-       "take 0"},
       // Behind.
       {"a standby that is behind",
        {host(1, 3, {}, kStandby), host(1, 9, {}, kPrimary)},

@@ -83,58 +83,6 @@ TEST(PreferredHost, IsWaitedForAnewWhenItWasAwayOrNotFit) {
   }
 }
 
-/// A standby that has lost its primary still sends keepalives.
-TEST(PreferredHost, IsOneWithNewerWalIfTheStandbyHasSentNoneForAWhile) {
-  constexpr auto kAnyRole = Prefer::any;
-  PreferredHost newer(kAnyRole, 30s, PreferredHost::To::newer_wal);
-  EXPECT_FALSE(newer.is_stuck(Lsn(0x540000), true)) << "the first look";
-  EXPECT_FALSE(newer.is_stuck(Lsn(0x550000), true)) << "WAL has arrived";
-  EXPECT_FALSE(newer.is_stuck(Lsn(0x550000), false)) << "the disk here is slow";
-  EXPECT_TRUE(newer.is_stuck(Lsn(0x550000), true));
-  EXPECT_EQ(newer.on_asked({standby()}, ours(), kBegin), std::nullopt);
-  EXPECT_EQ(newer.on_asked({standby()}, ours(), kBegin + 30s), 1);
-  EXPECT_FALSE(newer.is_stuck(Lsn(0x550008), true)) << "it goes on";
-  EXPECT_TRUE(newer.is_stuck(Lsn(0x550008), true));
-  EXPECT_EQ(newer.on_asked({standby()}, ours(), kBegin + 60s), std::nullopt);
-  EXPECT_EQ(newer.on_asked({standby()}, ours(), kBegin + 90s), 1);
-
-  struct Case {
-    const char* name;
-    void (*change)(HostWord&);
-    bool fit;
-  };
-  const Case cases[] = {
-      {"the primary", [](HostWord& host) { host.standby = false; }, true},
-      {"it has nothing newer", [](HostWord& host) { host.identity.flush_position = Lsn(0x550000); },
-       false},
-      {"it has not our slot", [](HostWord& host) { host.has_slot = false; }, false},
-      {"its WAL is gone", [](HostWord& host) { host.has_wal = false; }, false},
-      {"another cluster", [](HostWord& host) { host.identity.system_identifier = 8; }, false},
-      {"a new primary that lacks some of the archive's WAL",
-       [](HostWord& host) {
-         host.standby = false;
-         host.identity.timeline = 2;
-         host.identity.flush_position = Lsn(0x54FFFF);
-         host.history = wal::TimelineHistory::parse(2, "1\t0/54FFF8\tx\n");
-       },
-       true},
-      {"a standby of that one",
-       [](HostWord& host) {
-         host.identity.timeline = 2;
-         host.history = wal::TimelineHistory::parse(2, "1\t0/54FFF8\tx\n");
-       },
-       false},
-  };
-  for (const auto& each : cases) {
-    SCOPED_TRACE(each.name);
-    PreferredHost chosen(kAnyRole, 30s, PreferredHost::To::newer_wal);
-    auto changed = standby();
-    each.change(changed);
-    EXPECT_EQ(chosen.on_asked({changed}, ours(), kBegin), std::nullopt);
-    EXPECT_EQ(chosen.on_asked({changed}, ours(), kBegin + 30s).has_value(), each.fit);
-  }
-}
-
 TEST(PreferredHost, IsAskedForOftenEnoughAndNotTooOften) {
   for (const auto prefer : {Prefer::standby, Prefer::primary}) {
     EXPECT_EQ(asks_every(30s, prefer, 10min), 10s);
@@ -193,8 +141,7 @@ TEST(PreferredHost, IsMovedToAtOnceWhereItWasPromoted) {
   primary.history = wal::TimelineHistory::parse(2, "1\t0/550000\tx\n");
   EXPECT_EQ(PreferredHost(Prefer::primary, 30s).on_asked({primary}, ours(), kBegin), 1);
   // Not where such a move came to nothing before, nor to one that leaves something behind.
-  EXPECT_EQ(PreferredHost(Prefer::primary, 30s, PreferredHost::To::role)
-                .on_asked({primary}, ours(), kBegin),
+  EXPECT_EQ(PreferredHost(Prefer::primary, 30s, false).on_asked({primary}, ours(), kBegin),
             std::nullopt);
   primary.history = wal::TimelineHistory::parse(2, "1\t0/54FFF8\tx\n");
   EXPECT_EQ(PreferredHost(Prefer::primary, 30s).on_asked({primary}, ours(), kBegin), std::nullopt);
