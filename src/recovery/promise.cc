@@ -543,21 +543,6 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
   return promise;
 }
 
-/// Archives of two histories differ from the position on at which these diverged: the last segment
-/// that both have is compared, as a server does later with each one.
-void require_same_history(const Way& way, const archive::BackupPoint& backup,
-                          const Promise& promise, const std::function<bool()>& stop) {
-  constexpr std::uint64_t kFarthest = 1000;
-  const auto& size = way.segment_size;
-  if (!way.require_same_copies || promise.position <= backup.start) return;
-  const auto last = size.segno(wal::Lsn(promise.position.byte() - 1));
-  const auto first = std::max(size.segno(backup.start), last - std::min(last, kFarthest));
-  for (auto segno = last; segno >= first && segno > 0; --segno) {
-    if (stop()) throw Error(ErrorKind::retry, "stopped while the archive was being read");
-    if (way.require_same_copies(size.start(segno))) return;
-  }
-}
-
 }  // namespace
 
 Promise look_through(const Way& way, const archive::BackupPoint& backup, const Target& target,
@@ -576,10 +561,7 @@ Promise look_through(const Way& way, const archive::BackupPoint& backup, const T
     return none;
   }
   for (;;)
-    if (auto promise = look_once(way, backup, target, stop)) {
-      if (promise->problem.empty()) require_same_history(way, backup, *promise, stop);
-      return *promise;
-    }
+    if (auto promise = look_once(way, backup, target, stop)) return *promise;
 }
 
 std::string of_a_left_branch(wal::TimelineId followed, wal::TimelineId newest) {

@@ -67,10 +67,6 @@ struct Way {
   /// Reads WAL from this byte on that precedes the damage of an unreadable file: a server can be
   /// given so much of its segment. Returns the number of bytes.
   std::function<std::size_t(wal::Lsn, std::span<std::byte>)> read_front = nullptr;
-  /// Throws Error{conflict, damage} if there are two valid, but different copies of the segment
-  /// with this byte, or of its partial files: a server is given none of them. Returns true if there
-  /// are several copies, and they agree.
-  std::function<bool(wal::Lsn)> require_same_copies = nullptr;
   /// Called if the file with this byte cannot be read. True: another program is copying it directly
   /// to its final name, or has just done so: it is read again. Waits for a moment.
   std::function<bool(wal::Lsn)> is_being_written = nullptr;

@@ -149,52 +149,6 @@ void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& c
   });
 }
 
-bool require_same_copies(Archives& archives, wal::SegmentName segment, wal::SegmentSize size,
-                         const Options& options, Log& log) {
-  std::vector<Copy> copies;
-  archives.ask_each([&](std::size_t i) {
-    for (const auto& name : archive::finished_names(segment))
-      if (i != options.store && archives.shelf(i).find(name.to_string()))
-        copies.push_back({i, name});
-  });
-  if (copies.empty() && archives.several()) {
-    std::vector<Partial> others;
-    if (const auto best = find_partial(archives, segment, size, options.durable_end, &others))
-      require_longest(archives, *best, others, size, options, std::nullopt, log);
-    return !others.empty();
-  }
-  const auto open = [&](const Copy& copy) {
-    return archive::SegmentBytes::open(archives.shelf(copy.archive), copy.name, size);
-  };
-  const auto is_same = [&](const Copy& other) {
-    try {
-      const auto content = other == copies.front() ? nullptr : open(copies.front());
-      return !content || !first_difference(*content, archives.shelf(other.archive), other.name,
-                                           size, size.bytes());
-    } catch (const Error&) {
-      return false;
-    }
-  };
-  if (std::all_of(copies.begin(), copies.end(), is_same)) return copies.size() > 1;
-  // Not all bytes have a meaning, and not all copies are valid.
-  SegmentCheck check(archives, archives.shelf(copies.front().archive), segment.to_string(), options,
-                     log);
-  for (const auto& copy : copies) {
-    try {
-      Nowhere nowhere;
-      const auto checked = check.read(copy, nowhere, SegmentCheck::Haste::none).value();
-      if (const auto content = open(copy))
-        require_agreement(archives, check, checked, *content, options, log);
-      break;
-    } catch (const Contradiction&) {
-      throw;
-    } catch (const Error&) {
-      // Another one may be valid.
-    }
-  }
-  return false;  // it is unknown how many are valid
-}
-
 void require_longest(Archives& archives, const Partial& best, const std::vector<Partial>& others,
                      wal::SegmentSize size, const Options& options, std::optional<wal::Lsn> left,
                      Log& log) {

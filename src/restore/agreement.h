@@ -39,9 +39,4 @@ void require_longest(Archives& archives, const Partial& best, const std::vector<
                      wal::SegmentSize size, const Options& options, std::optional<wal::Lsn> left,
                      Log& log);
 
-/// Throws what both of these throw for a segment that a recovery will request; invalid copies that
-/// restore_file() skips are logged. Returns true if there are several, and they agree.
-bool require_same_copies(Archives& archives, wal::SegmentName segment, wal::SegmentSize size,
-                         const Options& options, Log& log);
-
 }  // namespace weir::restore

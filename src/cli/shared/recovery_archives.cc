@@ -18,7 +18,6 @@
 #include "cli/shared/ask_archive.h"
 #include "prune/retention.h"
 #include "restore/absence.h"
-#include "restore/agreement.h"
 #include "restore/partial.h"
 #include "status/report.h"
 #include "store/shelf/near_shelf.h"
@@ -34,8 +33,7 @@ ArchivesOfRecovery::ArchivesOfRecovery(const restore::Places& places, bool stand
     : directories_(places.directories),
       standby_(standby),
       of_backup_(of_backup),
-      options_{
-          .if_empty_is_right = {}, .store = places.place_of_store(), .durable_end = durable_end_of},
+      options_{.if_empty_is_right = {}, .store = places.place_of_store()},
       open_(places, std::chrono::seconds(10), log_),
       archives_(open_.shelves(), options_, log_) {}
 
@@ -142,11 +140,6 @@ recovery::Way ArchivesOfRecovery::way(const archive::BackupPoint& backup,
           .is_padding = [this](wal::Lsn at) { return is_padding(at); },
           .has_another_copy = [this] { return has_another_copy(); },
           .read_front = [this](wal::Lsn at, auto into) { return read_front(at, into); },
-          .require_same_copies =
-              [this](wal::Lsn at) {
-                return restore::require_same_copies(archives_, reader_->segment_at(at), size_,
-                                                    options_, log_);
-              },
           .is_being_written = [this](wal::Lsn at) { return is_being_written(at); },
           .missing_history = missing_history(backup),
           .no_promotion = no_promotion()};

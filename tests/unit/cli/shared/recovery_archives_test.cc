@@ -404,52 +404,6 @@ TEST(ArchivesOfRecovery, SayWhatARecycledFileIs) {
       << promise.hint;
 }
 
-/// As `restore` has it, which stops a server that requests such a segment.
-TEST(ArchivesOfRecovery, RefuseTwoValidCopiesThatDiffer) {
-  WalBuilder one({.switch_every = 0});
-  one.grow_to(kSize.start(5));
-  const auto point =
-      backup(one.fork_point(kSize.start(1) + 100'000), one.fork_point(kSize.start(1) + 200'000), 1);
-  const auto look = [&](std::vector<std::string> directories, const recovery::Target& target = {}) {
-    ArchivesOfRecovery archives({.directories = std::move(directories)});
-    return recovery::look_through(archives.way(point, std::nullopt), point, target,
-                                  [] { return false; });
-  };
-  const auto text = [&](std::uint64_t segno, std::uint64_t flipped) {
-    const auto content = ArchiveBuilder::content(one, segno);
-    std::string bytes(reinterpret_cast<const char*>(content.data()), content.size());
-    bytes.at(flipped) = static_cast<char>(bytes.at(flipped) ^ 1);
-    return bytes;
-  };
-  const auto refused = [&](std::vector<std::string> directories) {
-    return std::string(
-        test::error_of([&] { static_cast<void>(look(std::move(directories))); }).what());
-  };
-  // Padding of a page header: no checksum covers it, and nothing reads it.
-  constexpr std::uint64_t kPadding = wal::kPageSize + 20;
-  const test::TemporaryDirectory first, second;
-  for (const auto* archive : {&first, &second}) put(*archive, one, 1, 4);
-  EXPECT_EQ(look({first.path(), second.path()}).problem, "");
-  second.write(ArchiveBuilder::name(one, 3), text(3, kPadding));
-  EXPECT_NE(refused({first.path(), second.path()}).find("two archives have valid, but different"),
-            std::string::npos);
-  EXPECT_EQ(look({second.path()}).problem, "");
-  const Lsn before = one.fork_point(kSize.start(2) + 100'000);
-  EXPECT_EQ(
-      look({first.path(), second.path()}, {.kind = recovery::Target::Kind::lsn, .lsn = before})
-          .problem,
-      "")
-      << "a recovery does not request that segment";
-  // One that is not valid is not used.
-  second.write(ArchiveBuilder::name(one, 3), text(3, wal::kPageSize + 100));
-  EXPECT_EQ(look({first.path(), second.path()}).problem, "");
-  // Two files in one archive.
-  first.write(ArchiveBuilder::name(one, 2, codec::Method::zstd),
-              test::packed(codec::Method::zstd, text(2, kPadding)));
-  EXPECT_NE(refused({first.path()}).find("two files of the segment are valid, but different"),
-            std::string::npos);
-}
-
 /// "restore --up-to-damage" delivers it.
 TEST(ArchivesOfRecovery, ReadWhatPrecedesTheDamageOfAFile) {
   WalBuilder one({.switch_every = 0});
