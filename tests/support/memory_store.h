@@ -54,9 +54,7 @@ class MemoryStore final : public store::ObjectStore,
   bool generations = false;  ///< an ETag is a number, as at Google, and no other text is accepted
   bool replaces = true;      ///< else refused, as with a right to create objects only
   bool versions_kept = false;
-  bool versions_readable = true;  ///< else refused, without s3:GetObjectVersion
-  /// Keys that the store encrypts by a key of its own: the MD5s of a listing are not theirs.
-  std::set<std::string> hidden_md5;
+  bool versions_readable = true;         ///< else refused, without s3:GetObjectVersion
   std::set<std::string> removed_before;  ///< keys that were removed before their newest version
   std::map<std::string, Bytes> older;  ///< the oldest version of a key, where it is not the newest
   std::map<std::string, Object> objects;
@@ -115,10 +113,9 @@ class MemoryStore final : public store::ObjectStore,
     return with("head", key, [&]() -> std::optional<store::ObjectHead> {
       const auto found = objects.find(key);
       if (found == objects.end()) return std::nullopt;
-      return store::ObjectHead{
-          found->second.bytes.size(), found->second.etag, found->second.metadata,
-          locked.contains(key),
-          hidden_md5.contains(key) ? std::string() : store::md5_of_etag(found->second.etag)};
+      return store::ObjectHead{found->second.bytes.size(), found->second.etag,
+                               found->second.metadata, locked.contains(key),
+                               store::md5_of_etag(found->second.etag)};
     });
   }
   bool get(const std::string& key, const std::optional<store::Range>& range,

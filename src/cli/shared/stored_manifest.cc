@@ -32,8 +32,6 @@ std::optional<ManifestLook> look_at_manifests(StoredArchive& stored,
   look.objects = store::list_stored(store, layout, patience);
   const auto cluster = insist(patience, [&] { return store::read_cluster(store, layout); });
   if (cluster) question.segment_size = cluster->segment_size;
-  store::drop_hidden_md5s(store, patience, store::told_objects(look.chains, question.keys_given),
-                          look.objects);
   look.report = store::check_manifests(look.chains, look.objects, question);
   // Lines of files stored between the two listings, or of a prune since then.
   if ((question.keys_given && look.report.untold > 0) || !look.report.sound()) {

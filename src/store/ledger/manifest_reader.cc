@@ -120,19 +120,6 @@ StoredObjects list_stored(ObjectStore& store, const Layout& layout, const Patien
   return objects;
 }
 
-void drop_hidden_md5s(ObjectStore& store, const Patience& patience, const ToldObjects& told,
-                      StoredObjects& objects) {
-  for (const auto& [name, lines] : told) {
-    const auto object = objects.find(name);
-    if (object == objects.end() || object->second.md5.empty() || fit_of(object->second, lines).same)
-      continue;
-    const auto head = insist(patience, [&] { return store.head(object->second.key); });
-    if (!head || !head->md5.empty()) continue;  // it differs; the others may be encrypted
-    for (auto& [other, each] : objects) each.md5.clear();
-    return;
-  }
-}
-
 namespace {
 
 /// Empty if it is gone.

@@ -40,11 +40,6 @@ namespace weir::store {
 /// The stored objects of the kinds that a manifest lists. Throws StoreError.
 [[nodiscard]] StoredObjects list_stored(ObjectStore& store, const Layout& layout,
                                         const Patience& patience);
-/// If objects seem to differ from their lines by MD5 alone, one of them is asked for: only that
-/// answer shows that the store encrypts by a key of its own, so that listings have no MD5s. Then
-/// `objects` have none. Throws StoreError.
-void drop_hidden_md5s(ObjectStore& store, const Patience& patience, const ToldObjects& told,
-                      StoredObjects& objects);
 /// SHA-256 of the objects that were read, by key.
 using ReadDigests = std::map<std::string, std::string>;
 /// Compares every object with the SHA-256 of its line, and adds differences to the findings.
