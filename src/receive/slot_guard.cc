@@ -37,10 +37,11 @@ SlotGuard::SlotGuard(Servers& servers, Machine& machine, std::string conninfo, s
       look_(machine.threads(), "slot guard", machine.now(), [this] { return look(); }) {}
 
 void SlotGuard::expect(bool expected, std::string server) {
-  {
+  const bool same = [&] {
     const std::lock_guard lock(mutex_);
-    server_ = std::move(server);
-  }
+    return std::exchange(server_, server) == server;
+  }();
+  if (!same) board_.update([](auto& content) { content.cut_off_since.reset(); });
   expected_ = expected;
   look_.look_now();
 }
@@ -81,7 +82,7 @@ void SlotGuard::check() {
   const auto [view, server_major, names, cut_off_at] =
       servers_.read_slot_view(conninfo_, server, slot_, stop_);
   if (names && heard_names_) heard_names_(*names);
-  note_cut_off(cut_off_at);
+  note_cut_off(server, cut_off_at);
   if (!view.exists && !expected) {
     board_.update([](auto& content) { content.slot_view.reset(); });
     report(std::nullopt);
@@ -108,8 +109,9 @@ void SlotGuard::check() {
 }
 
 /// A standby that replays from an archive has newer WAL now and then.
-void SlotGuard::note_cut_off(const std::optional<std::string>& at) {
-  if (std::exchange(cut_off_at_, at) == at) return;
+void SlotGuard::note_cut_off(const std::string& server, const std::optional<std::string>& at) {
+  const bool same = std::exchange(cut_off_server_, server) == server;
+  if (std::exchange(cut_off_at_, at) == at && same) return;
   board_.update([&](auto& content) {
     content.cut_off_since = at ? std::optional(machine_.wall_clock()) : std::nullopt;
   });

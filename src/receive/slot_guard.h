@@ -58,7 +58,7 @@ class SlotGuard {
   [[nodiscard]] std::optional<Time> look();
   void check();
   void report(const std::optional<SlotTrouble>& trouble);
-  void note_cut_off(const std::optional<std::string>& at);
+  void note_cut_off(const std::string& server, const std::optional<std::string>& at);
 
   Servers& servers_;
   Machine& machine_;
@@ -75,7 +75,8 @@ class SlotGuard {
   std::optional<SlotTrouble::Kind> reported_;
   std::optional<Time> fails_since_;        ///< each check since has failed
   std::optional<Time> inactive_since_;     ///< not in use at any check since
-  std::optional<std::string> cut_off_at_;  ///< as of the last check
+  std::optional<std::string> cut_off_at_;  ///< as of the last check, of the next member's server
+  std::string cut_off_server_;
   PeriodicLook look_;
 };
 

@@ -112,7 +112,8 @@ class Choose {
       try {
         look(choice, *archives_);
       } catch (const Error& error) {
-        if (error.kind() != ErrorKind::gap) throw;
+        // Without any WAL, it is the wrong place, or not mounted.
+        if (error.kind() != ErrorKind::gap || !archives_->newest_timeline()) throw;
         no_wal = error;
       }
       const auto obstacle = choice.promise.obstacle;
@@ -123,8 +124,8 @@ class Choose {
         auto again = choice;
         try {
           look(again, *with_own);
-        } catch (const Error&) {
-          if (no_wal) throw *no_wal;
+        } catch (const Error& error) {
+          if (no_wal && error.kind() == ErrorKind::gap) throw *no_wal;
           throw;
         }
         // A standby keeps its restore_command, which therefore must not have --up-to-damage.

@@ -145,10 +145,10 @@ std::vector<Finding> findings(const receive::ReceiverView& receiver, const Limit
   // A warning: it may replay from another archive, and the primary may be idle.
   if (receiver.is_cut_off()) {
     add(Level::warning,
-        fmt::format("{} is a standby that receives no WAL from its primary: newer WAL is not "
-                    "archived",
+        fmt::format("{} is a standby that receives no WAL from its primary: if the primary has "
+                    "newer WAL, it is not archived",
                     receiver.server),
-        Topic::not_streaming);
+        Topic::other);
     found.back().since = receiver.cut_off_since;
     ask_doctor(receiver, found.back());
   }

@@ -186,6 +186,9 @@ TEST(SlotGuard, NotesSinceWhenAStandbyHasHadNoNewerWal) {
   ASSERT_TRUE(first);
   servers.cut_off_at("0/4000000");
   EXPECT_GT(shows([&](Since since) { return since > first; }), first);
+  const auto second = board.view().cut_off_since;
+  guard.expect(true, "db2:5432");
+  EXPECT_GT(shows([&](Since since) { return since > second; }), second) << "of another server";
   servers.cut_off_at(std::nullopt);
   EXPECT_FALSE(shows([](Since since) { return !since; }));
 }
