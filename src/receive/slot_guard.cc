@@ -37,11 +37,11 @@ SlotGuard::SlotGuard(Servers& servers, Machine& machine, std::string conninfo, s
       look_(machine.threads(), "slot guard", machine.now(), [this] { return look(); }) {}
 
 void SlotGuard::expect(bool expected, std::string server) {
-  const bool same = [&] {
+  {
     const std::lock_guard lock(mutex_);
-    return std::exchange(server_, server) == server;
-  }();
-  if (!same) board_.update([](auto& content) { content.cut_off_since.reset(); });
+    if (std::exchange(server_, server) != server)
+      board_.update([](auto& content) { content.cut_off_since.reset(); });
+  }
   expected_ = expected;
   look_.look_now();
 }
@@ -110,10 +110,16 @@ void SlotGuard::check() {
 
 /// A standby that replays from an archive has newer WAL now and then.
 void SlotGuard::note_cut_off(const std::string& server, const std::optional<std::string>& at) {
-  const bool same = std::exchange(cut_off_server_, server) == server;
-  if (std::exchange(cut_off_at_, at) == at && same) return;
+  const std::lock_guard lock(mutex_);
+  if (server != server_) return;  // expect() has named another one meanwhile
+  bool same = std::exchange(cut_off_server_, server) == server;
+  same = std::exchange(cut_off_at_, at) == at && same;
   board_.update([&](auto& content) {
-    content.cut_off_since = at ? std::optional(machine_.wall_clock()) : std::nullopt;
+    auto& since = content.cut_off_since;
+    if (!at)
+      since.reset();
+    else if (!same || !since)  // expect() may have reset it
+      since = machine_.wall_clock();
   });
 }
 

@@ -189,6 +189,12 @@ TEST(SlotGuard, NotesSinceWhenAStandbyHasHadNoNewerWal) {
   const auto second = board.view().cut_off_since;
   guard.expect(true, "db2:5432");
   EXPECT_GT(shows([&](Since since) { return since > second; }), second) << "of another server";
+  servers.fail(true);
+  guard.expect(true, "db3:5432");
+  EXPECT_FALSE(shows([](Since since) { return !since; })) << "of a server that cannot be asked";
+  servers.fail(false);
+  guard.expect(true, "db2:5432");
+  EXPECT_TRUE(shows([](Since since) { return since.has_value(); })) << "it is again as it was";
   servers.cut_off_at(std::nullopt);
   EXPECT_FALSE(shows([](Since since) { return !since; }));
 }
