@@ -36,6 +36,7 @@ class MinimalWal final : public wal::RecordObserver {
   void begin(Stream stream, std::vector<Loss> recorded);
 
   bool wants(const wal::RecordHeader& header) override;
+  [[nodiscard]] bool needs_xlog_only() const override { return true; }
   void on_record(wal::Lsn start, wal::Lsn end, const wal::RecordHeader& header,
                  std::span<const std::byte> body) override;
 

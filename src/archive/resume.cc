@@ -50,6 +50,7 @@ const SegmentEntry* raw_partial(const SegmentForms& forms) {
 class OverwriteWatch final : public wal::RecordObserver {
  public:
   bool wants(const wal::RecordHeader&) override { return false; }
+  [[nodiscard]] bool needs_xlog_only() const override { return true; }
   void on_record(wal::Lsn start, wal::Lsn, const wal::RecordHeader& header,
                  std::span<const std::byte>) override {
     if (wal::is_xlog(header, wal::XlogRecord::overwrite_contrecord)) newest = start;

@@ -28,6 +28,7 @@ class EndWatch final : public wal::RecordObserver {
   bool wants(const wal::RecordHeader& header) override {
     return wal::is_xlog(header, wal::XlogRecord::backup_end);
   }
+  [[nodiscard]] bool needs_xlog_only() const override { return true; }
   void on_record(wal::Lsn /*start*/, wal::Lsn end, const wal::RecordHeader& header,
                  std::span<const std::byte> body) override {
     if (!found && wants(header) && wal::start_of_ended_backup(body) == start_) found = end;
@@ -41,6 +42,7 @@ class EndWatch final : public wal::RecordObserver {
 class NoWatch final : public wal::RecordObserver {
  public:
   bool wants(const wal::RecordHeader& /*header*/) override { return false; }
+  [[nodiscard]] bool needs_xlog_only() const override { return true; }
   void on_record(wal::Lsn /*start*/, wal::Lsn /*end*/, const wal::RecordHeader& /*header*/,
                  std::span<const std::byte> /*body*/) override {}
 };

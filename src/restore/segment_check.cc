@@ -61,6 +61,7 @@ class MinimalWalWatch final : public wal::RecordObserver {
   bool wants(const wal::RecordHeader& header) override {
     return wal::is_xlog(header, wal::XlogRecord::parameter_change);
   }
+  [[nodiscard]] bool needs_xlog_only() const override { return true; }
   void on_record(wal::Lsn start, wal::Lsn /*end*/, const wal::RecordHeader& header,
                  std::span<const std::byte> body) override {
     if (!begin && wants(header) && wal::sets_wal_level_minimal(body).value_or(false)) begin = start;

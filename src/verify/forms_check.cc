@@ -193,6 +193,7 @@ bool FormsCheck::replay_filler(const Node& node, const archive::SegmentFileName&
                                std::uint64_t offset) {
   struct SwitchFinder final : wal::RecordObserver {
     bool wants(const wal::RecordHeader&) override { return false; }
+    [[nodiscard]] bool needs_xlog_only() const override { return true; }
     void on_record(Lsn, Lsn end, const wal::RecordHeader& header,
                    std::span<const std::byte>) override {
       if (wal::is_xlog(header, wal::XlogRecord::segment_switch)) switch_end = end;

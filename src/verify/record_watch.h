@@ -37,6 +37,7 @@ class RecordWatch final : public wal::RecordObserver {
   };
 
   bool wants(const wal::RecordHeader& header) override;
+  [[nodiscard]] bool needs_xlog_only() const override { return other_ == nullptr && !switchpoint_; }
   void on_record(wal::Lsn start, wal::Lsn end, const wal::RecordHeader& header,
                  std::span<const std::byte> body) override;
 

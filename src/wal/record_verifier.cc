@@ -427,6 +427,9 @@ std::size_t RecordVerifier::take_page_content(std::span<const std::byte> page) {
 /// as damage, is left to the state machine, which reads it piece by piece and can report it.
 std::size_t RecordVerifier::take_plain_records(std::span<const std::byte> page) {
   if (!previous_ || after_overwrite_ || !first_record_start_.valid()) return 0;
+  auto* const observer = options_.observer != nullptr && !options_.observer->needs_xlog_only()
+                             ? options_.observer
+                             : nullptr;
   const auto begin = position_;
   auto previous = *previous_;
   std::size_t taken = 0, newest = 0;
@@ -445,12 +448,11 @@ std::size_t RecordVerifier::take_plain_records(std::span<const std::byte> page) 
     previous = begin + taken;
     taken += aligned;
     ++count;
-    if (options_.observer == nullptr) continue;
+    if (observer == nullptr) continue;
     const auto header = decode_record_header(left.first<kRecordHeaderSize>());
     const auto body = left.first(length).subspan(kRecordHeaderSize);
-    options_.observer->on_record(
-        previous, begin + taken, header,
-        options_.observer->wants(header) ? body : std::span<const std::byte>());
+    observer->on_record(previous, begin + taken, header,
+                        observer->wants(header) ? body : std::span<const std::byte>());
   }
   if (count == 0) return 0;
   // As left by finish_record().

@@ -39,6 +39,10 @@ class RecordObserver {
   /// Returns true if the observer needs this record's body, which is then collected (bounded by the
   /// record).
   [[nodiscard]] virtual bool wants(const RecordHeader& header) = 0;
+  /// Returns true if nothing but the records of the resource manager XLOG concerns the observer:
+  /// the others are checked faster then, and most of them are not reported. May change between
+  /// records.
+  [[nodiscard]] virtual bool needs_xlog_only() const { return false; }
   /// `body` is what follows the 24-byte header, empty if not requested; valid during the call.
   virtual void on_record(Lsn start, Lsn end, const RecordHeader& header,
                          std::span<const std::byte> body) = 0;

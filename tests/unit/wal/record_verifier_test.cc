@@ -9,6 +9,7 @@
 #include <random>
 
 #include "support/wal_builder.h"
+#include "wal/records.h"
 
 namespace weir::wal::record_verifier_test {
 namespace {
@@ -118,8 +119,10 @@ struct Bytes {
 
 class Collector : public RecordObserver {
  public:
-  explicit Collector(bool wanted) : wanted_(wanted) {}
+  explicit Collector(bool wanted, bool xlog_only = false)
+      : wanted_(wanted), xlog_only_(xlog_only) {}
   bool wants(const RecordHeader&) override { return wanted_; }
+  [[nodiscard]] bool needs_xlog_only() const override { return xlog_only_; }
   void on_record(Lsn start, Lsn end, const RecordHeader& header,
                  std::span<const std::byte> body) override {
     seen.push_back({start, end, header, {body.begin(), body.end()}});
@@ -132,7 +135,7 @@ class Collector : public RecordObserver {
   std::vector<Seen> seen;
 
  private:
-  bool wanted_;
+  bool wanted_, xlog_only_;
 };
 
 // ---- what is legal
@@ -1014,6 +1017,34 @@ TEST(RecordVerifier, TellsTheObserverOfEveryCompleteRecord) {
       EXPECT_EQ(seen, collector.seen.end());
     }
   }
+}
+
+TEST(RecordVerifier, TellsOfEveryXlogRecordWhereOnlyTheseAreNeeded) {
+  WalBuilder wal({.seed = 23, .abort_every = 30});
+  wal.grow_to(wal.start() + kMegabyte + 300'000);
+  const auto seen = [&](bool xlog_only) {
+    Collector collector(true, xlog_only);
+    auto options = options_for(wal);
+    options.observer = &collector;
+    EXPECT_EQ(verify(options, wal.start(), wal.bytes(), [] { return std::size_t{9'000}; }).damage,
+              "none");
+    return collector.seen;
+  };
+  const auto all = seen(false);
+  const auto few = seen(true);
+  EXPECT_LT(few.size(), all.size() / 2) << "the others are checked without telling";
+  std::size_t xlog = 0;
+  auto next = few.begin();
+  for (const auto& record : all) {
+    if (!is_xlog(record.header)) continue;
+    ++xlog;
+    next =
+        std::find_if(next, few.end(), [&](const auto& one) { return one.start == record.start; });
+    ASSERT_NE(next, few.end()) << fmt::format("{}", record.start);
+    ASSERT_EQ(next->end, record.end);
+    ASSERT_EQ(next->body, record.body);
+  }
+  EXPECT_GT(xlog, 5u);
 }
 
 TEST(RecordVerifier, TellsTheObserverOfNoDamagedRecord) {
