@@ -172,6 +172,14 @@ class Choose {
       }
       if (left && choice.promise.problem.empty())
         report_.notes.push_back(recovery::of_a_left_branch(choice.timeline, *newest));
+      const bool is_all = no_wal || obstacle == Obstacle::ends;
+      if (is_all && !choice.more_wal.empty() && !options_.standby &&
+          options_.target.kind == Target::Kind::latest)
+        report_.notes.push_back(
+            fmt::format("the archive has no WAL of timeline {} after that in the backup, which "
+                        "ends at {}: changes that were made later are not recovered. If they are "
+                        "wanted, archive or import their WAL first",
+                        choice.timeline, choice.promise.position));
       return choice;
     } catch (const Error& error) {
       const auto kind = error.kind();

@@ -594,6 +594,8 @@ def test_a_backup_whose_end_is_not_archived_is_passed_over(world, place):
         told = world.recover("--dry-run", "--to", target, mapping)
         assert told["backup"] == str(newest) and told["passed_over"] == [], told
         assert any(str(newest / "pg_wal") in note for note in told["notes"]), told
+        unknown = any("no WAL of timeline 1 after that in the backup" in note for note in told["notes"])
+        assert unknown == (target == "latest"), told
     for file in list((newest / "pg_wal").glob("0*")):
         file.unlink()
     for target in ("immediate", "latest"):
@@ -627,6 +629,7 @@ def test_a_backup_of_a_timeline_that_the_archive_lacks(world, place):
     assert world.recover("--dry-run", "--timeline", "1", mapping)["backup"] == str(older)
     told = world.recover("--start", mapping)
     assert told["backup"] == str(newest) and told["timeline"] == 2 and told["state"] == "reached", told
+    assert any("no WAL of timeline 2 after that in the backup" in note for note in told["notes"]), told
     assert world.sql("SELECT max(i) FROM t") == "2000"
     world.away()
     for file in list((newest / "pg_wal").glob("0*")):

@@ -70,6 +70,7 @@ struct Archived {
   std::optional<wal::Lsn> missing{};  ///< the segment with this byte
   std::optional<wal::Lsn> damaged{};  ///< this byte
   std::optional<wal::TimelineId> missing_history{};
+  std::optional<wal::Lsn> end_with_own{};  ///< with the backup's own WAL
 };
 
 class OneArchive final : public recovery::Archives, public archive::WalSource {
@@ -156,6 +157,7 @@ class ChooseOfTwo : public ::testing::Test {
     options.open = [&](const std::vector<std::string>& more) {
       auto content = archived;
       if (!more.empty()) content.missing_history.reset();
+      if (!more.empty()) content.end = content.end_with_own.value_or(content.end);
       return std::make_unique<OneArchive>(content);
     };
     options.tell = [](const std::string&) {};
@@ -383,6 +385,25 @@ TEST_F(ChooseOfTwo, TakesAHistoryFromTheBackupsOwnWal) {
   EXPECT_THAT(report_.problems[0], HasSubstr("00000002.history"));
   newer_.write("pg_wal/" + wal::SegmentName(1, 1, wal_.options().segment_size).to_string(), "");
   EXPECT_EQ(choice({}, archived), newer_.path());
+}
+
+/// Whether the server has written more is unknown.
+TEST_F(ChooseOfTwo, TellsThatTheLatestIsTheEndOfTheBackupsOwnWal) {
+  const auto end = *backups_.back().point->end;
+  newer_.write("pg_wal/" + wal::SegmentName(1, 1, wal_.options().segment_size).to_string(), "");
+  commit(400);
+  const Archived archived{.server = wal_, .end = end_, .end_with_own = end};
+  EXPECT_EQ(choice({}, archived), newer_.path());
+  EXPECT_THAT(report_.notes,
+              ElementsAre(HasSubstr("the archive has no WAL of timeline 1 after that in the "
+                                    "backup, which ends at " +
+                                    end.to_string())));
+  EXPECT_EQ(choice({.kind = recovery::Target::Kind::immediate}, archived), newer_.path());
+  EXPECT_THAT(report_.notes, ElementsAre()) << "it does not reach beyond the backup";
+  EXPECT_EQ(choice({}, archived, "host=db1"), newer_.path());
+  EXPECT_THAT(report_.notes, ElementsAre()) << "it streams the rest";
+  EXPECT_EQ(choice({}, {.server = wal_, .end = wal_.end(), .end_with_own = end}), newer_.path());
+  EXPECT_THAT(report_.notes, ElementsAre()) << "the archive has all of it";
 }
 
 /// What it streams does not help: it may have replayed WAL that the newer timeline has left.
