@@ -449,14 +449,20 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
                                size.start_of(backup.start));
   std::vector<std::byte> buffer(kRead);
   std::optional<std::uint64_t> partial;  ///< number of the partial segment read last
-  // After the target its segment is read to the end: the server gets all of it, or nothing.
+  // After the target its segment is read to the end, and a record that begins in it: the server
+  // gets all of the segment, or nothing.
+  const auto is_last = [&](wal::Lsn at) {
+    return size.segno(at) == size.segno(follower.last_byte());
+  };
   const auto wanted = [&] {
-    return !follower.done() || size.segno(verifier.position()) == size.segno(follower.last_byte());
+    return !follower.done() || is_last(verifier.position()) ||
+           (verifier.inside_record() && is_last(verifier.newest_record_start()));
   };
   while (wanted()) {
     if (stop()) throw Error(ErrorKind::retry, "stopped while the archive was being read");
     const auto at = verifier.position();
     auto read = way.source.read(at, buffer);
+    if (follower.done() && !is_last(at) && (read.state != State::bytes || way.unfinished())) break;
     // A receiver may have completed the segment meanwhile, and started the next one: that is not a
     // hole. Names and content are read again.
     std::optional<wal::Lsn> next;
@@ -496,7 +502,7 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
           .with("LSN", at);
     if (follower.is_stranger()) throw stranger_error(backup);
     if (!damage) continue;
-    if (follower.done() && size.segno(damage->found_at) != size.segno(follower.last_byte())) break;
+    if (follower.done() && !is_last(damage->at)) break;
     // After its end, a partial segment has zeros, or old content. If WAL continues after it, it is
     // not the last one; unless a receiver has completed it meanwhile: then it was.
     const auto behind = size.start_of(damage->found_at) + size.bytes();
@@ -513,10 +519,12 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
     }
     // The archive's copy of a segment in which a standby was promoted may be torn, or closed early.
     // The last segment in a standby's backup is incomplete, since a standby cannot switch segments.
-    const bool is_last = !way.unfinished() && !way.goes_on(behind);
-    const bool is_padding = is_last && way.is_padding(damage->found_at);
-    if (follower.done() || is_padding || (is_last && way.is_left_before(damage->at)))
-      promise.damage_behind = {damage->at, segment_at(way, damage->found_at), what, is_padding};
+    const bool ends = !way.unfinished() && !way.goes_on(behind);
+    const bool is_padding = ends && way.is_padding(damage->found_at);
+    if (follower.done() || is_padding || (ends && way.is_left_before(damage->at)))
+      promise.damage_behind = {damage->at,
+                               segment_at(way, follower.done() ? damage->at : damage->found_at),
+                               what, is_padding};
     else
       tell_damage(promise, way, damage->at, what, damage->is_unwritten);
     break;

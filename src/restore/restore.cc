@@ -223,8 +223,8 @@ std::optional<Result> Restorer::end_before_wrong_size(wal::SegmentName segment,
                             Gap{archive::text_of(std::span(&*wrong, 1), identity->segment_size)});
 }
 
-/// From the copy that is valid the furthest. nullopt if not requested, or if the damage spans the
-/// boundary to the segment before.
+/// From the copy that is valid the furthest. If it is valid to its end, the damage is in a record
+/// over one of its boundaries. nullopt if not requested.
 std::optional<Result> Restorer::restore_up_to_damage(wal::SegmentName segment, const Error& error) {
   if (!options_.up_to_damage || error.kind() != ErrorKind::damage) return std::nullopt;
   const auto identity = archives_.identity();
@@ -232,16 +232,24 @@ std::optional<Result> Restorer::restore_up_to_damage(wal::SegmentName segment, c
   const auto& size = identity->segment_size;
   const auto best = find_front(archives_, segment, size);
   archives_.require_answers(segment.to_string() + ", sound");
-  if (!best || !best->checked || (best->complete && !best->damage)) return std::nullopt;
+  if (!best || !best->checked) return std::nullopt;
   log_.error(error);
-  if (best->cut <= segment.start(size)) {
+  const auto ends_before = [&] {
     log_.warning(
         "{} is damaged, and no record before the damage is complete: the recovery ends before this "
         "segment (--up-to-damage)",
         segment);
     return Result{false, error.what()};
+  };
+  if (best->cut <= segment.start(size)) return ends_before();
+  try {
+    deliver(*best, best->cut - segment.start(size), size);
+  } catch (const TargetError&) {
+    throw;
+  } catch (const Error& border) {
+    if (border.kind() != ErrorKind::damage) throw;
+    return ends_before();
   }
-  deliver(*best, best->cut - segment.start(size), size);
   log_.warning("{} is damaged: WAL up to {} was restored, followed by zeros (--up-to-damage)",
                segment, best->cut);
   return Result{true, {}, size};

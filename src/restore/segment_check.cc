@@ -253,7 +253,8 @@ void SegmentCheck::check_seam_of(const Fetched& segment, WalSource& content) {
   const auto record = seam.previous_record.valid() ? seam.previous_record : result.damage->at;
   throw damage_error(*result.damage, archives_.path_of(segment.copy()), size)
       .hint(fmt::format("The record at {} starts in the preceding segment ({}) and continues in "
-                        "this one: one of the two is damaged.",
+                        "this one: one of the two is damaged. Without a valid copy, "
+                        "--up-to-damage in restore_command recovers everything before the record.",
                         record, servers.segment_at(record)));
 }
 
@@ -343,7 +344,8 @@ void SegmentCheck::check_long_record_of(const Fetched& segment, WalSource& conte
       .hint(
           "The record spans several segments, including this one, and one of them is damaged. "
           "\"pgweir import --replace-damaged\" replaces them with valid copies; \"pgweir verify\" "
-          "shows where the record starts and ends.");
+          "shows where the record starts and ends. Without a valid copy, --up-to-damage in "
+          "restore_command recovers everything before the record.");
 }
 
 }  // namespace weir::restore

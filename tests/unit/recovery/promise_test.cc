@@ -430,6 +430,29 @@ TEST_F(PromiseTest, TellsOfDamageBehindTheTargetInItsSegment) {
   EXPECT_FALSE(look(target).damage_behind);
 }
 
+/// "pgweir restore" delivers no segment of such a record.
+TEST_F(PromiseTest, TellsOfDamageToARecordThatBeginsBehindTheTargetInItsSegment) {
+  const auto first = commit(100);
+  const auto behind = kSize.start_of(first) + kSize.bytes();
+  const auto record =
+      builder_.append_random(static_cast<std::uint32_t>(behind - builder_.end() + 300'000));
+  fill(20);
+  const Target target{.kind = Target::Kind::lsn, .lsn = first};
+  EXPECT_FALSE(look(target).damage_behind);
+  source_.damaged = builder_.byte_of_record(record.start, record.length - 100);
+  ASSERT_GT(*source_.damaged, behind);
+  const auto promise = look(target);
+  EXPECT_EQ(promise.problem, "");
+  ASSERT_TRUE(promise.damage_behind);
+  EXPECT_EQ(promise.damage_behind->at, record.start);
+  EXPECT_EQ(promise.damage_behind->segment,
+            wal::SegmentName(1, kSize.segno(first), kSize).to_string());
+  // Of one that is not there, restore does not know.
+  source_.missing = {kSize.segno(behind)};
+  EXPECT_EQ(look(target).problem, "");
+  EXPECT_FALSE(look(target).damage_behind);
+}
+
 TEST_F(PromiseTest, StopsBehindTheRecordThatBeginsAtTheTarget) {
   const auto first = commit(100);
   const auto behind = builder_.end();

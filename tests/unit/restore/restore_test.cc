@@ -1619,6 +1619,39 @@ TEST(RestoreFile, HandsOutWhatIsSoundBeforeTheDamageIfAsked) {
   }
 }
 
+/// The damaged byte may be in the segment after the one in which the record begins.
+TEST(RestoreFile, HandsOutWhatPrecedesADamagedRecordOverABoundaryIfAsked) {
+  for (const bool is_long : {false, true}) {
+    SCOPED_TRACE(is_long);
+    WalBuilder wal(plain());
+    wal.grow_to(wal::Lsn(kSize.start(3).byte() - (is_long ? 500'000U : 30'000U)));
+    const auto before = wal.complete_end(wal.end());
+    const auto record = wal.append_random(is_long ? 3U << 20 : 60'000U);
+    wal.grow_to(kSize.start(8));
+    ASSERT_EQ(kSize.segno(record.start), 2U);
+    ASSERT_GT(record.end, kSize.start(3));
+    const auto whole = copy(Scene::segment(wal, 2));
+    Scene scene;
+    for (std::uint64_t segno = 1; segno <= 7; ++segno) scene.put(wal, segno);
+    auto content = copy(Scene::segment(wal, 3));
+    content[100] ^= std::byte{8};
+    scene.archive.put(name_of(1, 3), content);
+    EXPECT_EQ(scene.ask(1, 3).error, ErrorKind::damage);
+    scene.options.up_to_damage = true;
+    const auto outcome = scene.ask(1, 2);
+    ASSERT_EQ(outcome.restored, true) << outcome.what;
+    auto expected = whole;
+    if (is_long)
+      std::fill(expected.begin() + static_cast<std::ptrdiff_t>(before - kSize.start(2)),
+                expected.end(), std::byte{});
+    EXPECT_EQ(outcome.content, expected);
+    // The server has what it was given.
+    scene.options.system_identifier = wal.options().system_identifier;
+    scene.target.put(name_of(1, 2), outcome.content);
+    EXPECT_EQ(scene.ask(1, 3).restored, false);
+  }
+}
+
 /// A full disk or a crash has cut off a file that another program copied to its final name.
 TEST(RestoreFile, HandsOutWhatAFileThatIsTooShortHasIfAsked) {
   for (const auto method : {Method::none, Method::zstd}) {
