@@ -18,6 +18,7 @@
 #include "cli/shared/ask_archive.h"
 #include "prune/retention.h"
 #include "restore/absence.h"
+#include "restore/history.h"
 #include "restore/partial.h"
 #include "status/report.h"
 #include "store/shelf/near_shelf.h"
@@ -215,6 +216,10 @@ wal::TimelineHistory ArchivesOfRecovery::newest_history(const archive::BackupPoi
   return *newest;
 }
 
+void ArchivesOfRecovery::check_history(wal::TimelineId timeline) {
+  static_cast<void>(restore::read_agreed_history(archives_, timeline, true, false, log_));
+}
+
 /// A server rejects a recovery_target_timeline other than 1 without a history file
 /// (validateRecoveryParameters() in access/transam/xlogrecovery.c), and requests those of all
 /// timelines from that of its checkpoint on (restoreTimeLineHistoryFiles() in timeline.c):
@@ -227,8 +232,10 @@ std::optional<wal::TimelineId> ArchivesOfRecovery::missing_history(
   const auto timelines = archives_.timelines();
   const auto known = timelines.known();
   if (standby_) {
-    for (auto timeline = backup.timeline + 1; timeline <= history_->timeline(); ++timeline)
+    for (auto timeline = backup.timeline + 1; timeline <= history_->timeline(); ++timeline) {
       if (!std::binary_search(known.begin(), known.end(), timeline)) return timeline;
+      check_history(timeline);
+    }
     return std::nullopt;
   }
   auto existed = followed();
@@ -239,6 +246,7 @@ std::optional<wal::TimelineId> ArchivesOfRecovery::missing_history(
     if (timeline <= 1 || timeline < backup.timeline || timeline > history_->timeline()) continue;
     if (!std::binary_search(known.begin(), known.end(), timeline) || !timelines.history(timeline))
       return timeline;
+    check_history(timeline);
   }
   return std::nullopt;
 }
@@ -252,9 +260,16 @@ std::string ArchivesOfRecovery::no_promotion() {
     const auto timelines = archives_.timelines();
     const auto known = timelines.known();
     auto next = history_->timeline() + 1;
-    for (; std::binary_search(known.begin(), known.end(), next); ++next)
+    for (; std::binary_search(known.begin(), known.end(), next); ++next) {
       if (!timelines.history(next))
         return fmt::format("{} cannot be read", wal::history_name(next));
+      try {
+        check_history(next);
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::damage && error.kind() != ErrorKind::conflict) throw;
+        return error.what();
+      }
+    }
     const auto missing = [&](const restore::Gap& gap) {
       return fmt::format("{} is missing in the archive: {}", wal::history_name(next), gap.what);
     };

@@ -54,6 +54,8 @@ class ArchivesOfRecovery final : public drill::Archives {
   /// Throws Error{io} if the history of a newer one, or of the wanted one, is unknown.
   wal::TimelineHistory newest_history(const archive::BackupPoint& backup,
                                       std::optional<wal::TimelineId> wanted);
+  /// Throws, as `restore` does, if an archived history contradicts another one, or the WAL.
+  void check_history(wal::TimelineId timeline);
   std::optional<wal::TimelineId> missing_history(const archive::BackupPoint& backup);
   std::string no_promotion();
   std::optional<wal::TimelineId> newest_lost();

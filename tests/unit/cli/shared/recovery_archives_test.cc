@@ -178,6 +178,44 @@ TEST(ArchivesOfRecovery, NameAHistoryThatTheServerNeeds) {
       << "timeline 1 has none";
 }
 
+/// As `restore` does, which stops a server that requests it.
+TEST(ArchivesOfRecovery, RejectAHistoryThatContradictsAnotherOneOrTheWal) {
+  WalBuilder one({.switch_every = 0});
+  one.grow_to(kSize.start(7));
+  const auto left = one.fork_point(kSize.start(3) + 500'000);
+  auto two = verify::promote(one, left, 2, 9);
+  two.grow_to(kSize.start(7));
+  const auto left_again = two.fork_point(kSize.start(5) + 500'000);
+  auto three = verify::promote(two, left_again, 3, 10);
+  three.grow_to(kSize.start(7));
+  const test::TemporaryDirectory archive;
+  put(archive, one, 1, 4);
+  put(archive, two, 3, 6);
+  put(archive, three, 5, 7);
+  const auto parent = verify::history_line(1, left);
+  archive.write("00000003.history", parent + verify::history_line(2, left_again));
+  const auto point = backup(one.fork_point(kSize.start(2) + 100'000), left, 1);
+  const auto way = [&](std::optional<wal::TimelineId> wanted = std::nullopt, bool standby = false) {
+    ArchivesOfRecovery archives({.directories = {archive.path()}}, standby);
+    return archives.way(point, wanted).no_promotion;
+  };
+  const auto error = [&](std::optional<wal::TimelineId> wanted = std::nullopt,
+                         bool standby = false) -> std::string {
+    return test::error_of([&] { static_cast<void>(way(wanted, standby)); }).what();
+  };
+  archive.write("00000002.history", verify::history_line(1, left + 8));
+  EXPECT_NE(error().find("two timeline histories contradict each other"), std::string::npos);
+  EXPECT_NE(error(std::nullopt, true).find("contradict each other"), std::string::npos);
+  EXPECT_NE(way(1).find("contradict each other"), std::string::npos) << "requested at the end";
+  archive.write("00000002.history", parent);
+  archive.write("00000003.history", parent + verify::history_line(2, left_again + 8));
+  EXPECT_NE(error().find("does not agree with the WAL"), std::string::npos);
+  EXPECT_NE(way(2).find("does not agree with the WAL"), std::string::npos);
+  archive.write("00000003.history", parent + verify::history_line(2, left_again));
+  EXPECT_EQ(way(), "");
+  EXPECT_EQ(way(std::nullopt, true), "");
+}
+
 /// A number that is missing between two histories ends a standby's search, although the newest
 /// history does not name that timeline.
 TEST(ArchivesOfRecovery, NameANumberAtWhichAStandbyEndsItsSearch) {
