@@ -7,6 +7,8 @@
 #include <optional>
 
 #include "archive/backup_files.h"
+#include "archive/backup_point.h"
+#include "archive/backup_whole.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "archive/union_shelf.h"
@@ -26,6 +28,7 @@
 #include "daemon/stop_request.h"
 #include "io/owner.h"
 #include "io/posix_directory.h"
+#include "io/user_tree.h"
 #include "prune/archive_wal.h"
 #include "prune/find_backups.h"
 #include "prune/record_prune.h"
@@ -304,6 +307,27 @@ archive::BackupPoint whole_backup(const std::string& path) {
   return point;
 }
 
+/// The backup that an incremental one builds upon may be elsewhere: nothing is refused.
+void tell_of_missing_parent(const archive::BackupPoint& backup, const std::string& path) {
+  if (!backup.parent || io::type_of(path) != io::PathType::directory) return;
+  const auto beside = prune::directory_beside(path);
+  if (beside.empty()) return;
+  std::vector<prune::FoundBackup> found;
+  try {
+    found = prune::find_backups({.searched = {beside}, .depth = archive::Depth::names});
+  } catch (const Error&) {
+    // It cannot be searched, and was not found.
+  }
+  if (std::any_of(found.begin(), found.end(), [&](const prune::FoundBackup& each) {
+        return each.point && archive::is_parent(backup, *each.point);
+      }))
+    return;
+  print_stderr(
+      "pgweir: {} is incremental to a backup that started at {} on timeline {}, which was not "
+      "found in {}: it can only be recovered with that one\n",
+      path, backup.parent->start, backup.parent->timeline, beside);
+}
+
 int prune_command(const Arguments& arguments) {
   const bool in_store = arguments.has("store");
   const auto path = in_store ? arguments.get(kDirectory, "") : required_directory(arguments);
@@ -314,10 +338,13 @@ int prune_command(const Arguments& arguments) {
   options.older_than = arguments.get(kOlderThan);
   if (!has_rule(arguments)) {
     require_no_stray_words(arguments);
-    if (const auto backup = arguments.get(kKeepFromBackup))
-      options.backups.push_back(whole_backup(*backup));
     // Any number of backups can be named: further ones are plain words.
-    for (const auto& more : arguments.words()) options.backups.push_back(whole_backup(more));
+    std::vector<std::string> named = arguments.words();
+    if (const auto backup = arguments.get(kKeepFromBackup)) named.insert(named.begin(), *backup);
+    for (const auto& each : named) {
+      options.backups.push_back(whole_backup(each));
+      tell_of_missing_parent(options.backups.back(), each);
+    }
   }
 
   const daemon::StopRequest stop;

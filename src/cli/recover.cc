@@ -146,13 +146,8 @@ std::vector<recover::Candidate> find_candidates(
   std::set<std::string> known;
   for (const auto& each : candidates) known.insert(io::real_path(each.path));
   for (const auto& path : named) {
-    auto real = io::real_path(path);
-    const auto above = real.substr(0, real.find_last_of('/'));
-    // NAME/data of `pgweir backup`, with the tablespaces next to it.
-    if (real == above + "/data" && io::type_of(above + "/tablespaces") == io::PathType::directory)
-      real = above;
-    const auto beside = real.substr(0, real.find_last_of('/'));
-    if (beside.empty()) continue;  // the root directory is not searched
+    const auto beside = prune::directory_beside(path);
+    if (beside.empty()) continue;
     try {
       for (auto& each : prune::find_backups({.searched = {beside}}))
         if (known.insert(io::real_path(each.path)).second)

@@ -189,4 +189,13 @@ class Finder {
 
 std::vector<FoundBackup> find_backups(const Places& places) { return Finder(places).found; }
 
+std::string directory_beside(const std::string& backup) {
+  auto real = io::real_path(backup);
+  const auto above = real.substr(0, real.find_last_of('/'));
+  // NAME/data of `pgweir backup`, with the tablespaces next to it.
+  if (real == above + "/data" && io::type_of(above + "/tablespaces") == io::PathType::directory)
+    real = above;
+  return real.substr(0, real.find_last_of('/'));
+}
+
 }  // namespace weir::prune

@@ -50,4 +50,8 @@ struct Places {
 /// itself; and for a named one what archive::read_backup_point() throws.
 [[nodiscard]] std::vector<FoundBackup> find_backups(const Places& places);
 
+/// The directory in which the other backups of a chain with this one probably are; empty: the root
+/// directory, which is not searched.
+[[nodiscard]] std::string directory_beside(const std::string& backup);
+
 }  // namespace weir::prune

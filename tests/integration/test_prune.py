@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -70,6 +71,20 @@ def test_keeps_what_the_backup_needs(servers, place):
         refused = run(BINARY, "import", "-D", archive, server.data / "pg_wal")
         assert refused.returncode == 3 and "a prune of the archive is running" in refused.stderr, refused.stderr
     assert sorted(path.name for path in archive.iterdir()) == names
+    # An incremental one, whose parent is not next to it; then, it is.
+    size, first = server.segment_size, wal.lsn(start)
+    lines = {}
+    for name, at in (("incremental", first), ("full", first - size)):
+        shutil.copytree(backup, place / "chain" / name, ignore=shutil.ignore_patterns("backup_manifest"))
+        lines[name] = label.replace(start, wal.lsn_text(at)).replace(wal.segment_name(1, first // size, size),
+                                                                     wal.segment_name(1, at // size, size))
+    lines["incremental"] += f"INCREMENTAL FROM LSN: {wal.lsn_text(first - size)}\nINCREMENTAL FROM TLI: 1\n"
+    for orphaned in (True, False):
+        (place / "chain" / "incremental" / "backup_label").write_text(lines["incremental"])
+        (place / "chain" / "full" / "backup_label").write_text(label if orphaned else lines["full"])
+        told = run(*prune, "--keep-from-backup", place / "chain" / "incremental", "--dry-run")
+        assert told.returncode == 0 and told.stdout == listed.stdout, told
+        assert ("is incremental to a backup that started at " in told.stderr) == orphaned, told.stderr
     done = run(*prune, "--keep-from-backup", backup / "backup_label")
     assert done.returncode == 0, done.stderr
     removed = listed.stdout.split()
