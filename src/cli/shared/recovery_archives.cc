@@ -468,15 +468,18 @@ bool ArchivesOfRecovery::is_being_written(wal::Lsn at) {
   return true;
 }
 
-/// By the rules of "restore --up-to-damage".
+/// By the rules of "restore --up-to-damage". All WAL of a file that is too long may be valid:
+/// without its last byte, the damage is not passed.
 std::size_t ArchivesOfRecovery::read_front(wal::Lsn at, std::span<std::byte> into) {
   const auto segment = reader_->segment_at(at);
   std::size_t count = 0;
   try {
     if (front_of_ != segment) front_ = restore::find_front(archives_, segment, size_);
     front_of_ = segment;
-    if (!front_ || !front_->checked || front_->cut <= at) return 0;
-    into = into.first(std::min<std::uint64_t>(into.size(), front_->cut - at));
+    if (!front_ || !front_->checked) return 0;
+    const auto cut = std::min(front_->cut, segment.start(size_) + (size_.bytes() - 1));
+    if (cut <= at) return 0;
+    into = into.first(std::min<std::uint64_t>(into.size(), cut - at));
     auto skipped = size_.offset(at);
     archive::read_segment_front(
         archives_.shelf(front_->copy.archive), front_->copy.name, size_,

@@ -481,6 +481,33 @@ TEST(ArchivesOfRecovery, ReadWhatPrecedesTheDamageOfAFile) {
   }
 }
 
+/// "restore" does not deliver it without "--up-to-damage".
+TEST(ArchivesOfRecovery, DoNotPassAFileThatIsTooLong) {
+  WalBuilder one({.switch_every = 0});
+  one.grow_to(kSize.start(3) + 500'000);
+  ASSERT_TRUE(one.append_switch());
+  const auto end = one.end();
+  one.grow_to(kSize.start(6));
+  const auto point =
+      backup(one.fork_point(kSize.start(1) + 100'000), one.fork_point(kSize.start(1) + 200'000), 1);
+  for (const auto method : {codec::Method::none, codec::Method::zstd}) {
+    SCOPED_TRACE(codec::suffix(method));
+    const test::TemporaryDirectory archive;
+    put(archive, one, 1, 6);
+    std::filesystem::remove(archive.path(ArchiveBuilder::name(one, 3)));
+    auto content = verify::packed(method, ArchiveBuilder::content(one, 3));
+    content.resize(content.size() + 100, std::byte{1});
+    const auto file = archive.write(ArchiveBuilder::name(one, 3, method), test::text_of(content));
+    using Clock = std::filesystem::file_time_type::clock;
+    std::filesystem::last_write_time(file, Clock::now() - std::chrono::hours(1));
+    ArchivesOfRecovery archives({.directories = {archive.path()}});
+    const auto promise =
+        recovery::look_through(archives.way(point, std::nullopt), point, {}, [] { return false; });
+    EXPECT_EQ(promise.obstacle, recovery::Obstacle::damage);
+    EXPECT_EQ(promise.position, end);
+  }
+}
+
 TEST(ArchivesOfRecovery, TakeTheZerosInTheBackupsOwnWalForItsEnd) {
   WalBuilder wal({.switch_every = 0});
   wal.grow_to(kSize.start(6));
