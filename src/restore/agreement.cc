@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "restore/content_source.h"
 #include "wal/page.h"
+#include "wal/record_verifier.h"
 
 namespace weir::restore {
 
@@ -24,36 +25,85 @@ class Nowhere final : public Output {
   std::uint64_t size() override { return 0; }
 };
 
-/// Offset of the first byte before `upto` at which the file differs from `content`; if it ends
-/// before, that end. nullopt if it is the same so far.
-std::optional<std::uint64_t> first_difference(io::Bytes& content, io::Shelf& shelf,
-                                              const archive::SegmentFileName& name,
-                                              wal::SegmentSize size, std::uint64_t upto) {
-  std::optional<std::uint64_t> difference;
+/// Offsets of the first bytes before `upto` at which the file differs from `content`, `most` at
+/// most; if it ends before, that end.
+std::vector<std::uint64_t> differences(io::Bytes& content, io::Shelf& shelf,
+                                       const archive::SegmentFileName& name, wal::SegmentSize size,
+                                       std::uint64_t upto, std::size_t most) {
+  std::vector<std::uint64_t> found;
   std::uint64_t at = 0;
   std::vector<std::byte> ours;
   archive::read_segment(shelf, name, size, [&](std::span<const std::byte> theirs) {
     theirs = theirs.first(std::min<std::uint64_t>(theirs.size(), upto - at));
     ours.resize(theirs.size());
     const auto count = content.read_at(at, ours);
-    const auto [mine, other] = std::mismatch(ours.begin(), ours.begin() + count, theirs.begin());
-    if (other != theirs.end()) difference = at + static_cast<std::uint64_t>(mine - ours.begin());
+    for (std::size_t i = 0; found.size() < most; ++i) {
+      const auto mine = std::span(ours).first(count).subspan(std::min<std::size_t>(i, count));
+      i = static_cast<std::size_t>(
+          std::mismatch(mine.begin(), mine.end(), theirs.begin() + i, theirs.end()).second -
+          theirs.begin());
+      if (i == theirs.size()) break;
+      found.push_back(at + i);
+    }
     at += theirs.size();
     // A whole segment is read to its end: its checksum is at the end.
-    return !difference && (at < upto || upto == size.bytes());
+    return found.size() < most && (at < upto || upto == size.bytes());
   });
-  if (!difference && at < upto) difference = at;
-  return difference;
+  if (at < upto && found.size() < most) found.push_back(at);
+  return found;
 }
 
-/// nullopt if all meaningful bytes are the same. Throws Error if it is not valid,
+/// Takes out the bytes between the end of a record and the next one.
+class Padding final : public wal::RecordObserver {
+ public:
+  Padding(std::vector<std::uint64_t>& offsets, wal::Lsn start) : offsets_(offsets), start_(start) {}
+  bool wants(const wal::RecordHeader&) override { return false; }
+  void on_record(wal::Lsn, wal::Lsn end, const wal::RecordHeader& header,
+                 std::span<const std::byte>) override {
+    constexpr std::uint32_t kAlignment = 8;
+    const auto padding = (kAlignment - header.total_length % kAlignment) % kAlignment;
+    std::erase_if(offsets_, [&](std::uint64_t offset) {
+      return start_ + offset < end && end - (start_ + offset) <= padding;
+    });
+  }
+
+ private:
+  std::vector<std::uint64_t>& offsets_;
+  const wal::Lsn start_;
+};
+
+/// True if no reader uses these bytes of a valid segment, and no checksum covers them: of one that
+/// was changed on a disk, nothing else tells. A page header's last four are such, too.
+bool are_unused(std::vector<std::uint64_t> offsets, const Fetched& checked, io::Bytes& content) {
+  constexpr std::uint64_t kUsedOfHeader = 20;
+  std::erase_if(offsets, [](std::uint64_t offset) {
+    const auto in_page = offset % wal::kPageSize;
+    return kUsedOfHeader <= in_page && in_page < wal::kShortHeaderSize;
+  });
+  const auto start = checked.source.segment.start(checked.size);
+  Padding padding(offsets, start);
+  wal::RecordVerifier verifier({.segment_size = checked.size,
+                                .timeline = checked.source.segment.timeline(),
+                                .observer = &padding},
+                               start);
+  std::vector<std::byte> piece(std::size_t{128} << 10);
+  for (std::uint64_t at = 0; at < checked.records_end && !offsets.empty();) {
+    const auto count = content.read_at(at, piece);
+    if (count == 0 || verifier.feed(std::span(piece).first(count))) break;
+    at += count;
+  }
+  return offsets.empty();
+}
+
+/// Returns if all meaningful bytes are the same. Throws Error if it is not valid,
 /// Contradiction if it is.
 void compare(Archives& archives, SegmentCheck& check, const Fetched& checked, io::Bytes& content,
-             const Copy& other) {
+             const Copy& other, Log& log) {
+  constexpr std::size_t kMostUnused = 16;
   auto& shelf = archives.shelf(other.archive);
-  const auto difference =
-      first_difference(content, shelf, other.name, checked.size, checked.records_end);
-  if (!difference) return;
+  const auto found =
+      differences(content, shelf, other.name, checked.size, checked.records_end, kMostUnused + 1);
+  if (found.empty()) return;
   Nowhere nowhere;
   const auto theirs = check.read(other, nowhere, SegmentCheck::Haste::none).value();
   const auto bytes = archive::SegmentBytes::open(shelf, other.name, theirs.size);
@@ -61,13 +111,18 @@ void compare(Archives& archives, SegmentCheck& check, const Fetched& checked, io
   ContentSource source(other.name.segment.start(theirs.size), *bytes);
   check.check_seam_of(theirs, source);
   check.check_long_record_of(theirs, source);
+  if (found.size() <= kMostUnused && are_unused(found, checked, content))
+    return log.warning(
+        "{} and {} differ in bytes that no reader uses, at offset {} in the segment: one of them "
+        "was changed on its disk",
+        archives.path_of(checked.copy()), archives.path_of(other), found.front());
   const bool forms = other.archive == checked.archive;
   throw Contradiction(ErrorKind::conflict,
                       forms ? "two files of the segment are valid, but different"
                             : "two archives have valid, but different copies of the segment")
       .with("file", archives.path_of(checked.copy()))
       .with("and", archives.path_of(other))
-      .with("offset in the segment", *difference)
+      .with("offset in the segment", found.front())
       .hint(
           "One of them belongs to another history of the cluster (a server that was promoted "
           "without a new timeline, an archive that two servers wrote to). Move the wrong one away: "
@@ -77,14 +132,13 @@ void compare(Archives& archives, SegmentCheck& check, const Fetched& checked, io
 /// `content` reads the valid part of `one` up to `upto`, which the other must have as well.
 void require_same_bytes(Archives& archives, const Copy& one, const Copy& other, io::Bytes& content,
                         wal::SegmentSize size, std::uint64_t upto) {
-  const auto difference =
-      first_difference(content, archives.shelf(other.archive), other.name, size, upto);
-  if (!difference) return;
+  const auto found = differences(content, archives.shelf(other.archive), other.name, size, upto, 1);
+  if (found.empty()) return;
   throw Contradiction(ErrorKind::conflict,
                       "two partial files of the segment are valid, but different")
       .with("file", archives.path_of(one))
       .with("and", archives.path_of(other))
-      .with("offset in the segment", *difference)
+      .with("offset in the segment", found.front())
       .hint(
           "One of them belongs to another history of the cluster: two servers were primary on one "
           "timeline. Specify only the archive of the right one.");
@@ -110,7 +164,7 @@ void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& c
     const Copy other{checked.archive, form};
     if (form == checked.source || !archives.shelf(checked.archive).find(form.to_string())) continue;
     try {
-      compare(archives, check, checked, content, other);
+      compare(archives, check, checked, content, other, log);
     } catch (const Contradiction&) {
       throw;
     } catch (const Error&) {
@@ -131,7 +185,7 @@ void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& c
       if (std::find(told.begin(), told.end(), other) != told.end()) continue;
       if (!archives.shelf(i).find(file)) continue;
       try {
-        compare(archives, check, checked, content, other);
+        compare(archives, check, checked, content, other, log);
         proved = true;
       } catch (const Contradiction&) {
         if (page)
