@@ -110,12 +110,19 @@ class Planner {
             .with("its system identifier", backup.system_identifier)
             .with("archive's", identity.system_identifier)
             .hint("Nothing was removed. Specify the archive of the backup's cluster with -D.");
-    const auto source =
-        source_ != nullptr ? archive::read_identity(*source_, source_listing_) : std::nullopt;
-    if (source && source->system_identifier != identity.system_identifier)
+    if (source_ == nullptr) return;
+    const auto source = store::cluster_of(*source_, source_listing_);
+    if (!source)
+      throw Error(ErrorKind::conflict, "the archive directory does not show its cluster")
+          .with("directory", source_->path())
+          .hint(
+              "Nothing was removed: the WAL in the store may be another cluster's, and slots may "
+              "need it. Check -D, and that its file system is mounted. Omit -D to prune only the "
+              "store.");
+    if (*source != identity.system_identifier)
       throw Error(ErrorKind::conflict, "the archive and the store belong to different clusters")
           .with("directory", source_->path())
-          .with("its system identifier", source->system_identifier)
+          .with("its system identifier", *source)
           .with("store's", identity.system_identifier)
           .hint("Nothing was removed. Check -D, --store and --store-name.");
   }

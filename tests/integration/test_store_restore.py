@@ -257,6 +257,11 @@ def test_prune_takes_the_same_from_both(archive, bucket, place):
     names = names_of(archive)
     dry = pgweir("prune", "-D", archive.path, *words_for(bucket), "--keep-from", names[2], "--dry-run", env=ENVIRONMENT)
     assert dry.returncode == 0 and len(keys_of(bucket)) == len(names) + 2, dry.stderr
+    # A file system that is not mounted.
+    (place / "unmounted").mkdir()
+    unmounted = pgweir("prune", "-D", place / "unmounted", *words_for(bucket), "--keep-from", names[2], env=ENVIRONMENT)
+    assert unmounted.returncode == 4 and "does not show its cluster" in unmounted.stderr, unmounted.stderr
+    assert len(keys_of(bucket)) == len(names) + 2
     done = pgweir("prune", "-D", archive.path, *words_for(bucket), "--keep-from", names[2], "-v", env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     left = {key.rpartition("/")[2][:24] for key in bucket.keys() if names[0][:8] in key.rpartition("/")[2][:8]}

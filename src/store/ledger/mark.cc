@@ -179,6 +179,12 @@ std::optional<Mark> read_mark_for_removal(io::Shelf& archive) {
   return mark;
 }
 
+std::optional<std::uint64_t> cluster_of(io::Shelf& archive, const archive::Listing& listing) {
+  if (const auto found = archive::read_identity(archive, listing)) return found->system_identifier;
+  const auto mark = read_mark(archive);
+  return mark ? std::optional(mark->system_identifier) : std::nullopt;
+}
+
 std::optional<wal::SegmentName> first_not_sent(const std::optional<Mark>& mark,
                                                const archive::Identity& cluster,
                                                const archive::Listing& listing) {

@@ -60,6 +60,10 @@ inline constexpr std::string_view kMarkLockName = ".pgweir-store.lock";
 /// Likewise, before WAL is removed: throws Error{damage} if there is one and it is invalid, because
 /// it is unknown then what is still to be uploaded.
 [[nodiscard]] std::optional<Mark> read_mark_for_removal(io::Shelf& archive);
+/// The system identifier of an archive's WAL or, without any, that of its mark: whose WAL was
+/// uploaded from there. nullopt: neither shows one. Throws as archive::read_identity().
+[[nodiscard]] std::optional<std::uint64_t> cluster_of(io::Shelf& archive,
+                                                      const archive::Listing& listing);
 /// The complete segment of an archive that its mark lacks: the one with the lowest number, on any
 /// timeline. What only a former store has counts as lacking. nullopt: there is none, or no mark of
 /// this cluster.

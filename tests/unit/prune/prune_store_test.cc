@@ -7,12 +7,15 @@
 #include <string>
 #include <vector>
 
+#include "archive/home.h"
 #include "base/error.h"
 #include "prune/prune.h"
+#include "store/ledger/mark.h"
 #include "store/shelf/near_shelf.h"
 #include "support/archive_builder.h"
 #include "support/error_of.h"
 #include "support/memory_store.h"
+#include "support/sim_disk.h"
 #include "support/wal_builder.h"
 
 namespace weir::prune::prune_store_test {
@@ -165,6 +168,30 @@ TEST_F(PruneStore, RemovesNothingOfAnotherClusterThanThatOfTheDirectory) {
   const auto error = test::error_of([&] { static_cast<void>(beside(4711)); });
   EXPECT_EQ(error.kind(), ErrorKind::conflict);
   EXPECT_NE(std::string(error.what()).find("4711"), std::string::npos);
+}
+
+/// A file system that is not mounted, or a mistyped path: nothing of the directory protects the
+/// store.
+TEST_F(PruneStore, RemovesNothingBesideADirectoryThatDoesNotShowItsCluster) {
+  plan(2500);
+  sim::SimDisk disk;
+  const auto directory = disk.open();
+  const auto beside = [&] {
+    Options options;
+    options.keep_from = wal::SegmentName(1, 2500, kSize);
+    return make_plan({*shelf_, *shelf_, *directory, {}, directory.get()}, options);
+  };
+  const auto error = test::error_of([&] { static_cast<void>(beside()); });
+  EXPECT_EQ(error.kind(), ErrorKind::conflict);
+  EXPECT_NE(error.hint().find("mounted"), std::string::npos);
+  // All of it was removed there, but it knows what it has uploaded.
+  archive::DirectoryHome home(*directory);
+  store::Mark mark{"s3://memory/p", WalBuilder::Options{}.system_identifier, kSize};
+  store::keep_mark(home, mark);
+  EXPECT_EQ(beside().files, 2499u);
+  mark.system_identifier = 4711;
+  store::keep_mark(home, mark);
+  EXPECT_EQ(test::error_of([&] { static_cast<void>(beside()); }).kind(), ErrorKind::conflict);
 }
 
 TEST_F(PruneStore, KeepsTheNewest) {
