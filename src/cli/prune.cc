@@ -35,6 +35,7 @@
 #include "prune/retention.h"
 #include "prune/stored_backups.h"
 #include "store/ledger/manifest_prune.h"
+#include "store/removal.h"
 
 namespace weir::cli {
 
@@ -212,8 +213,8 @@ int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::
   if (refused > 0)
     print_stderr(
         "pgweir: the store did not remove {} of {} objects\n"
-        "hint: Either a lock has not expired, or a permission is missing (s3:DeleteObject; "
-        "Azure: d; Google: storage.objects.delete). The next prune retries.\n",
+        "hint: A lock has not expired, a permission is missing (s3:DeleteObject; Azure: d; "
+        "Google: storage.objects.delete), or the store has failed. The next prune retries.\n",
         refused, plan.files);
   if (!through)
     throw Error(ErrorKind::retry, "stopped before the removal was complete")
@@ -256,7 +257,7 @@ int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune:
   std::size_t kept = 0;
   for (std::size_t from = 0; from < keys.size(); from += kAtOnce) {
     const auto some = std::span(keys).subspan(from, std::min(kAtOnce, keys.size() - from));
-    for (const auto& each : insist(patience, [&] { return store.remove(some); })) {
+    for (const auto& each : store::remove_patiently(store, some, patience)) {
       ++kept;
       print_stderr("pgweir: the store keeps {}: {}\n", each.key, each.why);
     }

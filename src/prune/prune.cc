@@ -21,6 +21,7 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "store/ledger/mark.h"
+#include "store/removal.h"
 
 namespace weir::prune {
 
@@ -680,7 +681,7 @@ bool carry_out(store::ObjectStore& store, const KeysOf& keys_of, const Plan& pla
     if (keys.empty()) return;
     PGWEIR_CHECK(keys.size() == names.size());
     std::set<std::string> stay;
-    for (const auto& each : insist(patience, [&] { return store.remove(keys); })) {
+    for (const auto& each : remove_patiently(store, keys, patience)) {
       stay.insert(each.key);
       if (kept) kept(each);
     }

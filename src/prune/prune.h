@@ -104,9 +104,9 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
                const std::function<void(const std::string& file)>& removed);
 
 /// The same in an object store, oldest first, a thousand objects for each request. `kept` is called
-/// for each object that the store did not delete, with the reason: the others are removed anyway. A
-/// request that fails as a whole is retried with `patience`; then StoreError is thrown. `keys_of`:
-/// the objects that a file consists of.
+/// for each object that the store did not delete, with the reason: the others are removed anyway.
+/// What fails for a temporary reason is retried with `patience`; then StoreError is thrown if it is
+/// a request as a whole (store/removal.h). `keys_of`: the objects that a file consists of.
 using KeysOf = std::function<std::vector<std::string>(const std::string& file)>;
 bool carry_out(store::ObjectStore& store, const KeysOf& keys_of, const Plan& plan,
                const std::function<bool()>& stop,

@@ -29,6 +29,12 @@ enum class Trouble {
   stopped,      ///< stopped by the caller
 };
 
+/// An object that was not removed.
+struct Kept {
+  std::string key;
+  std::string why;
+};
+
 /// A store did not execute a request. Never says whether an object exists: "absent" is a value
 /// (nullopt, false), never an error of this kind, and vice versa (P9).
 class StoreError : public ErrorAs<StoreError> {
@@ -41,11 +47,16 @@ class StoreError : public ErrorAs<StoreError> {
   /// The time before which the store does not want the request again (Retry-After); usually 0.
   [[nodiscard]] std::chrono::milliseconds retry_after() const { return retry_after_; }
   StoreError&& with_retry_after(std::chrono::milliseconds time) &&;
+  /// If a removal failed for some objects only: all that were not removed. Empty: any of them may
+  /// still be there.
+  [[nodiscard]] const std::vector<Kept>& left() const { return left_; }
+  StoreError&& with_left(std::vector<Kept> left) &&;
 
  private:
   Trouble trouble_;
   std::string code_;
   std::chrono::milliseconds retry_after_{};
+  std::vector<Kept> left_{};
 };
 /// The same of any error: 0 if it is not the store's.
 [[nodiscard]] std::chrono::milliseconds retry_after_of(const Error& error);
@@ -104,11 +115,6 @@ inline constexpr std::uint64_t kLargestFile = (std::uint64_t{1} << 30) + (std::u
 struct Range {
   std::uint64_t first = 0;
   std::uint64_t size = 0;
-};
-/// An object that was not removed.
-struct Kept {
-  std::string key;
-  std::string why;
 };
 
 /// Earlier versions of objects: a feature of a store. Like ObjectStore.
@@ -196,7 +202,8 @@ class ObjectStore {
   /// Keys that start with `prefix`, in order, after `after`, at most `most`.
   [[nodiscard]] virtual ObjectPage list(const std::string& prefix, const std::string& after,
                                         std::size_t most) = 0;
-  /// At most 1000 keys. Returns those that were not removed; missing objects count as removed.
+  /// At most 1000 keys. Returns those that were not removed; missing objects count as removed. If
+  /// some of them could not be removed now, StoreError::left() names these (store/removal.h).
   [[nodiscard]] virtual std::vector<Kept> remove(std::span<const std::string> keys) = 0;
 
   // Features that not every store has: nullptr then.

@@ -61,6 +61,7 @@ class MemoryStore final : public store::ObjectStore,
   std::map<std::string, std::size_t> puts;      ///< of each key, that were done
   std::map<std::string, std::string> settings;  ///< of the bucket
   std::set<std::string> locked;                 ///< keys
+  std::set<std::string> failing;                ///< likewise: their removal fails each time
   std::vector<Call> calls;
   std::function<void(const std::string& key)> before_put;  ///< another writer is quicker
 
@@ -160,11 +161,16 @@ class MemoryStore final : public store::ObjectStore,
   [[nodiscard]] std::vector<store::Kept> remove(std::span<const std::string> keys) override {
     return with("remove", keys.empty() ? "" : keys.front(), [&] {
       std::vector<store::Kept> kept;
-      for (const auto& key : keys)
-        if (locked.contains(key))
-          kept.push_back({key, "AccessDenied locked"});
+      bool fails = false;
+      for (const auto& key : keys) {
+        fails = fails || failing.contains(key);
+        if (locked.contains(key) || failing.contains(key))
+          kept.push_back({key, locked.contains(key) ? "AccessDenied locked" : "InternalError"});
         else
           objects.erase(key);
+      }
+      if (fails)
+        throw store::StoreError(store::Trouble::unreachable, "InternalError").with_left(kept);
       return kept;
     });
   }

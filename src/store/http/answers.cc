@@ -169,6 +169,11 @@ StoreError&& StoreError::with_retry_after(std::chrono::milliseconds time) && {
   return std::move(*this);
 }
 
+StoreError&& StoreError::with_left(std::vector<Kept> left) && {
+  left_ = std::move(left);
+  return std::move(*this);
+}
+
 std::chrono::milliseconds retry_after_of(const Error& error) {
   const auto* const of_store = dynamic_cast<const StoreError*>(&error);
   return of_store != nullptr ? of_store->retry_after() : std::chrono::milliseconds(0);

@@ -401,13 +401,24 @@ std::vector<Kept> HttpStore::remove(std::span<const std::string> keys) {
   // Objects that a batch has not removed are removed one by one: those answers have the reason.
   const auto left = remove_in_batches(keys);
   std::vector<std::optional<std::string>> why(left.size());
+  std::mutex mutex;
+  std::optional<StoreError> passing;  // guarded by mutex
   for_each_index(left.size(), kRemovals, [&](std::size_t i) {
-    why[i] = remove_one(left[i], "");
+    try {
+      why[i] = remove_one(left[i], "");
+    } catch (const StoreError& failure) {
+      // With a code, it is an answer to this request alone.
+      if (failure.trouble() != Trouble::unreachable || failure.code().empty()) throw;
+      why[i] = failure.code();
+      const std::lock_guard lock(mutex);
+      if (!passing) passing = failure;
+    }
     return true;
   });
   std::vector<Kept> kept;
   for (std::size_t i = 0; i < left.size(); ++i)
     if (why[i]) kept.push_back({left[i], std::move(*why[i])});
+  if (passing) throw std::move(*passing).with_left(std::move(kept));
   return kept;
 }
 
@@ -491,7 +502,8 @@ std::vector<Kept> HttpStore::remove_by(const std::string& body, std::span<const 
     if (const auto& passing = removal->passing)
       throw StoreError(Trouble::unreachable,
                        fmt::format("{}: the store answered {}", call.what, passing->why))
-          .with("object", name_of(passing->key));
+          .with("object", name_of(passing->key))
+          .with_left(std::move(removal->kept));
     return std::move(removal->kept);
   }
   // AWS answers for each object; Ceph rejects the request as a whole.

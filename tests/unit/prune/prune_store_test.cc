@@ -104,6 +104,34 @@ TEST_F(PruneStore, NamesWhatTheStoreKeepsAndRemovesTheRest) {
   EXPECT_FALSE(store_.objects.contains(key(8)));
 }
 
+/// Of a thousand, the others are not held up.
+TEST_F(PruneStore, NamesWhatKeepsFailingAndRemovesTheRest) {
+  store_.failing = {key(7), key(1500)};
+  store_.locked = {key(8)};
+  std::vector<std::string> asked;  // the first key of each request
+  store_.fault = [&](const MemoryStore::Call& call) {
+    if (call.what == "remove") asked.push_back(call.key);
+    return MemoryStore::Fault::none;
+  };
+  std::vector<std::string> kept;
+  std::size_t removed = 0;
+  const store::Patience patience{.retry_for = std::chrono::milliseconds(300), .seed = 7};
+  EXPECT_TRUE(carry_out(
+      store_, keys_of_, plan(2000), nullptr, [&](const std::string&) { ++removed; },
+      [&](const store::Kept& each) { kept.push_back(each.key); }, patience));
+  EXPECT_EQ(kept, (std::vector<std::string>{key(7), key(8), key(1500)}));
+  EXPECT_EQ(removed, 1996u);
+  EXPECT_FALSE(store_.objects.contains(key(1999)));
+  EXPECT_GT(asked.size(), 3u);
+  EXPECT_EQ(asked.at(1), key(7)) << "only what is left is asked for again";
+  // If nothing can be removed, the store has failed.
+  for (std::uint64_t segno = 2000; segno < 2010; ++segno) store_.failing.insert(key(segno));
+  EXPECT_EQ(test::error_of([&] {
+              static_cast<void>(carry_out(store_, keys_of_, plan(2010), nullptr, nullptr, nullptr));
+            }).kind(),
+            ErrorKind::retry);
+}
+
 TEST_F(PruneStore, TriesAgainWhatMayPass) {
   int failures = 3;
   store_.fault = [&](const MemoryStore::Call& call) {

@@ -108,6 +108,18 @@ class HttpStoreTest : public ::testing::Test {
   std::unique_ptr<HttpStore> store_;
 };
 
+/// What a removal that fails says of its objects.
+std::vector<std::string> left_of(HttpStore& store, const std::vector<std::string>& keys) {
+  std::vector<std::string> left;
+  try {
+    static_cast<void>(store.remove(keys));
+    ADD_FAILURE() << "it does not fail";
+  } catch (const StoreError& error) {
+    for (const auto& each : error.left()) left.push_back(each.key);
+  }
+  return left;
+}
+
 class AzureStoreTest : public HttpStoreTest {
  protected:
   AzureStoreTest() {
@@ -381,6 +393,16 @@ TEST_F(AzureStoreTest, RemovesOneByOneWhereABatchIsRejected) {
   }
 }
 
+TEST_F(AzureStoreTest, IsNotHeldUpByAnObjectWhoseRemovalFails) {
+  transport_.answers = {azure_error(405, "UnsupportedHttpVerb")};
+  transport_.of_url = {{"/a", azure_error(500, "InternalError")},
+                       {"/b", Answer{.status = 202}},
+                       {"/c", azure_error(409, "BlobImmutableDueToPolicy")}};
+  const std::vector<std::string> keys{"a", "b", "c"};
+  EXPECT_THAT(left_of(azure(), keys), ElementsAre("a", "c"));
+  EXPECT_EQ(transport_.asked.size(), 4u);
+}
+
 TEST_F(AzureStoreTest, ThrowsWhatMayPass) {
   const std::vector<std::string> keys{"a", "b"};
   transport_.answers = {azure_error(503, "ServerBusy")};
@@ -582,6 +604,8 @@ TEST_F(S3StoreTest, DoesNotCallAnObjectKeptThatCouldNotBeRemovedNow) {
     EXPECT_EQ(error.kind(), ErrorKind::retry);
     EXPECT_THAT(error.what(), HasSubstr("the store answered " + std::string(code) + " words"));
     EXPECT_THAT(error.what(), HasSubstr("s3://wal/b"));
+    transport_.answers = {answer(result("a", "AccessDenied") + result("b", code))};
+    EXPECT_THAT(left_of(s3(), keys), ElementsAre("a", "b"));
   }
   transport_.answers = {answer(result("a", "AccessDenied"))};
   const auto kept = s3().remove(keys);
