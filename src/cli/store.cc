@@ -32,6 +32,7 @@
 #include "io/posix_directory.h"
 #include "restore/published.h"
 #include "store/ledger/manifest_reader.h"
+#include "store/ledger/mark.h"
 #include "store/open_store.h"
 #include "store/sealed/rewrap.h"
 #include "store/send/follow.h"
@@ -245,6 +246,17 @@ int get(const Arguments& arguments, const store::StoreOptions& options) {
   return kDone;
 }
 
+/// Damage is reported when the archive is compared.
+std::optional<std::uint64_t> known_cluster_of(io::Shelf& archive) {
+  try {
+    return store::cluster_of(archive, archive::list_archive_names(archive));
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::damage) throw;
+    const auto mark = store::read_mark(archive);
+    return mark ? std::optional(mark->system_identifier) : std::nullopt;
+  }
+}
+
 int check(const Arguments& arguments, const store::StoreOptions& options) {
   StoreLog log;
   store::OpenStore opened(options, nullptr, log);
@@ -257,11 +269,8 @@ int check(const Arguments& arguments, const store::StoreOptions& options) {
            credentials.expires ? ", until " + format_time(*credentials.expires) : std::string())});
   const auto path = arguments.get(kDirectory);
   const auto directory = path ? io::open_existing_directory(*path) : nullptr;
-  const auto identity =
-      directory ? archive::read_identity(*directory, archive::list_archive_names(*directory))
-                : std::nullopt;
   store::check_store(opened.store(), opened.layout(), random_bits(), result,
-                     identity ? std::optional(identity->system_identifier) : std::nullopt);
+                     directory ? known_cluster_of(*directory) : std::nullopt);
   if (result.all_good()) store::check_settings(opened.store(), opened.layout(), result);
   if (result.all_good()) store::check_end(opened.store(), opened.layout(), result);
   using Level = store::StoreFinding::Level;

@@ -263,10 +263,16 @@ void compare_archive(io::Shelf& archive, ObjectStore& store, const Layout& layou
                      bool keys_given, StoreCheck& result) {
   auto& findings = result.findings;
   const auto listing = archive::list_archive(archive);
-  const auto identity = archive::read_identity(archive, listing);
   const auto mark = read_mark(archive);
-  const bool sent_here = mark && !mark->empty() && mark->store == store_name && identity &&
-                         mark->system_identifier == identity->system_identifier;
+  bool is_its_mark = true;  // as far as its WAL shows
+  try {
+    const auto found = archive::read_identity(archive, listing);
+    is_its_mark = !found || (mark && mark->system_identifier == found->system_identifier);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::damage) throw;
+    findings.push_back(of_error(error));
+  }
+  const bool sent_here = mark && !mark->empty() && mark->store == store_name && is_its_mark;
   if (!sent_here)
     findings.push_back({Level::warning, "this archive has not been sent to this prefix yet"});
 

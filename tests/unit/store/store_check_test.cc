@@ -343,6 +343,17 @@ TEST_F(CompareArchiveTest, MissesWhatWasSent) {
   EXPECT_THAT(told(result), Not(Contains(HasSubstr("complete segments are in the store"))));
 }
 
+TEST_F(CompareArchiveTest, ComparesAnArchiveWhoseNewestSegmentsAreDamaged) {
+  for (const std::uint64_t segno : {1, 2, 3}) store(segno);
+  mark(5);
+  for (const std::uint64_t segno : {1, 2, 3, 4})
+    archive_.disk.put(ArchiveBuilder::name(wal_, segno), test::Bytes(kSize.bytes()));
+  const auto result = compare();
+  EXPECT_THAT(told(result), Contains(HasSubstr("bad: cannot determine the archive's cluster")));
+  EXPECT_THAT(told(result), Contains(HasSubstr("bad: 2 of the files that were sent are no longer "
+                                               "in the store: 000000010000000000000004")));
+}
+
 TEST_F(CompareArchiveTest, SeesAnObjectThatIsNotWhatWasStored) {
   for (const std::uint64_t segno : {1, 2, 3, 4}) store(segno);
   store_.place(kLayout.history_key(2), test::as_bytes("x"));
