@@ -274,9 +274,9 @@ PLANTS = [
     # --- P19 ---
     ("manifest_put_blindly", "store/ledger/manifest_writer.cc",
      """  if (compares_) {
-    if (there_ &&""",
+    if (is_known)""",
      """  if (compares_ && !PLANTED(manifest_put_blindly)) {
-    if (there_ &&"""),
+    if (is_known)"""),
     ("marked_untold", "store/send/follow.cc",
      """  if (!put_lines()) return""",
      """  if (!put_lines() && !PLANTED(marked_untold)) return"""),

@@ -350,8 +350,15 @@ void ManifestWriter::put_text(std::uint64_t number, const std::string& text, boo
 
 ObjectStore::Put ManifestWriter::put_over_known(std::uint64_t number, const std::string& key,
                                                 const Content& content) {
+  const bool is_known = there_ && there_->number == number;
+  // A store that ignores conditions would overwrite another process's lines unnoticed.
+  if (conditions_ != Conditions::heeded) {
+    const auto head = store_.head(key);
+    if (head.has_value() != is_known || (head && head->etag != there_->etag))
+      return ObjectStore::Put::taken;
+  }
   if (compares_) {
-    if (there_ && there_->number == number) return put_over(store_, key, content, there_->etag);
+    if (is_known) return put_over(store_, key, content, there_->etag);
     try {
       return store_.put_if_absent(key, content);
     } catch (const StoreError& error) {

@@ -31,7 +31,8 @@ namespace weir::store {
 /// A request that was given up may still take effect after newer lines were written. So an object
 /// only replaces the version that was seen ("If-Match"): in a store that supports this, an older
 /// object cannot replace a newer one. In other stores such objects are in doubt for a time, and
-/// must be checked again.
+/// must be checked again; and the object is compared with the version that was seen before it is
+/// replaced: another process that continues the chain is seen, unless both write at that moment.
 ///
 /// If the store does not permit to replace objects (credentials that may only create them, a policy
 /// of the container), a new chain starts, and each of its objects is put once, when it is full.

@@ -476,30 +476,39 @@ TEST_F(Manifest, LeavesAChainThatSomebodyElseHasWritten) {
 /// While both run: each would overwrite the other's lines, and at the end of an object those before
 /// it would no longer be proved.
 TEST_F(Manifest, LeavesAChainThatACopyOfTheArchiveContinues) {
+  using OfStore = MemoryStore::Conditions;
+  std::size_t times = 0;
   for (const bool is_signed : {false, true}) {
-    SCOPED_TRACE(is_signed);
-    store_.objects.clear();
     if (is_signed) sign();
-    const auto memory = write(1, 250);
-    ManifestWriter one(store_, kLayout, key_, log_, Conditions::heeded);
-    ManifestWriter other(store_, kLayout, key_, log_, Conditions::heeded);
-    for (auto* const writer : {&one, &other}) writer->start(memory, kId);
-    for (std::uint64_t segno = 250; segno < 270; ++segno) {
-      store_.place(key_of(segno), content_of(segno));
-      for (auto* const writer : {&one, &other}) {
-        auto entry = entry_of(segno);
-        if (writer == &other) entry.kind = Kind::same;
-        writer->append(std::move(entry));
-        writer->put();
+    for (const auto of_store :
+         {OfStore::heeded, OfStore::ignored, OfStore::refused, OfStore::unmatched}) {
+      SCOPED_TRACE(::testing::Message() << is_signed << " " << static_cast<int>(of_store));
+      const auto told = of_store == OfStore::heeded    ? Conditions::heeded
+                        : of_store == OfStore::refused ? Conditions::refused
+                                                       : Conditions::ignored;
+      store_.objects.clear();
+      store_.conditions = of_store;
+      const auto memory = write(1, 250);
+      ManifestWriter one(store_, kLayout, key_, log_, told);
+      ManifestWriter other(store_, kLayout, key_, log_, told);
+      for (auto* const writer : {&one, &other}) writer->start(memory, kId);
+      for (std::uint64_t segno = 250; segno < 270; ++segno) {
+        store_.place(key_of(segno), content_of(segno));
+        for (auto* const writer : {&one, &other}) {
+          auto entry = entry_of(segno);
+          if (writer == &other) entry.kind = Kind::same;
+          writer->append(std::move(entry));
+          writer->put();
+        }
       }
+      EXPECT_NE(one.id(), other.id());
+      const auto found = report({.expected_heads = {one.head(), other.head()}});
+      EXPECT_THAT(found.findings, IsEmpty());
+      EXPECT_EQ(found.untold, 0u);
+      EXPECT_EQ(found.chains.size(), 2u);
+      EXPECT_EQ(log_.lines.size(), ++times) << "once for each";
     }
-    EXPECT_NE(one.id(), other.id());
-    const auto found = report({.expected_heads = {one.head(), other.head()}});
-    EXPECT_THAT(found.findings, IsEmpty());
-    EXPECT_EQ(found.untold, 0u);
-    EXPECT_EQ(found.chains.size(), 2u);
   }
-  EXPECT_EQ(log_.lines.size(), 2u) << "once for each";
 }
 
 TEST_F(Manifest, SeesALineThatWasChanged) {
