@@ -163,7 +163,7 @@ class Check {
       ++report_.objects;
       const auto fit = fit_of(object->second, lines);
       if (fit.by_size) ++report_.by_size;
-      if (!fit.same)
+      if (!fit.same && !fitted_before(object->second, name))
         find(changed, fmt::format("{} does not match the manifest: {}", name, fit.difference));
       std::optional<wal::Lsn> padded;
       for (const auto* const line : lines)
@@ -195,6 +195,13 @@ class Check {
           fmt::format("{} objects are present, but not compared: they are encrypted, and the "
                       "archiver that listed them did not have the key that compares",
                       report_.not_compared));
+  }
+
+  /// It was replaced after it was listed, as the complete segment does with a padded one.
+  [[nodiscard]] bool fitted_before(const ObjectEntry& object, const std::string& name) const {
+    if (question_.older == nullptr) return false;
+    const auto lines = question_.older->find(name);
+    return lines != question_.older->end() && fit_of(object, lines->second).same;
   }
 
   /// By position.

@@ -58,7 +58,8 @@ struct ManifestQuestion {
   std::vector<std::string> expected_heads{};       ///< each must be a line of one of the chains
   std::optional<wal::SegmentSize> segment_size{};  ///< to find gaps; nullopt: unknown
   /// The lines as read before the objects were listed: that a later line's object is not among
-  /// them proves nothing. nullptr: all lines are older than the listing.
+  /// them, or is still the one of an older line, proves nothing. nullptr: all lines are older than
+  /// the listing.
   const ToldObjects* older = nullptr;
 };
 

@@ -1266,6 +1266,35 @@ TEST_F(Manifest, CountsAPaddedSegmentUntilTheTrueOneComes) {
   EXPECT_THAT(found.remarks, Not(Contains(HasSubstr("padded"))));
 }
 
+/// While the manifests are compared with the objects.
+TEST_F(Manifest, TakesNoPaddedSegmentForAChangedOneThatIsReplacedAfterTheListing) {
+  write(1, 5);
+  const auto padded = test::bytes_of("padded");
+  store_.place(key_of(5), padded);
+  ManifestEntry entry{.kind = Kind::padded,
+                      .name = segment(5) + ".zst",
+                      .size = padded.size(),
+                      .sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, padded),
+                      .last = wal::Lsn(5 * kSize.bytes() + 1000),
+                      .system_identifier = 4711};
+  EXPECT_TRUE(tell_published(store_, kLayout, entry, key_, {}, log_));
+  EXPECT_THAT(report().findings, IsEmpty());
+  const auto before = chains_;
+  const auto older = told_objects(before, false);
+  const auto listed = objects_;
+  store_.place(key_of(5), content_of(5));
+  ManifestWriter writer(store_, kLayout, key_, log_);
+  writer.start_with_store(kId);
+  writer.append(entry_of(5));
+  writer.put();
+  EXPECT_THAT(report().findings, IsEmpty());
+  EXPECT_THAT(check_manifests(chains_, listed, {.older = &older}).findings, IsEmpty());
+  // If that had been so before the listing, the object would be an older one, put back.
+  const auto since = told_objects(chains_, false);
+  EXPECT_THAT(check_manifests(chains_, listed, {.older = &since}).findings,
+              ElementsAre(HasSubstr("does not match the manifest")));
+}
+
 TEST_F(Manifest, IsNotWrittenUnsignedWhereItIsSigned) {
   sign();
   static_cast<void>(write(1, 5));
