@@ -1,9 +1,14 @@
 #include "store/send/same_cluster.h"
 
+#include <vector>
+
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "archive/losses.h"
 #include "base/error.h"
 #include "base/units.h"
+#include "store/ledger/manifest_chain.h"
+#include "store/ledger/manifest_reader.h"
 
 namespace weir::store {
 
@@ -83,6 +88,28 @@ void SameCluster::look_at_wal() {
   conflicts(file, another_cluster(store_, layout_.wal_prefix() + file, ours_, there, kHint));
 }
 
+/// What another cluster's archiver has left when its WAL and its record were removed. Readers would
+/// miss the WAL that its manifest lists, at the end of ours, and stop at its holes.
+void SameCluster::look_at_records() {
+  const auto require_ours = [&](std::uint64_t system_identifier, const std::string& prefix) {
+    if (system_identifier == 0 || system_identifier == ours_.system_identifier) return;
+    throw Error(ErrorKind::conflict,
+                "the store holds records of another cluster's WAL at this prefix")
+        .with("objects", store_.name_of(prefix))
+        .with("system identifier there", system_identifier)
+        .with("here", ours_.system_identifier)
+        .hint(
+            "Nothing was sent. The WAL of the other cluster was removed, and the rest was not. Use "
+            "another --store-name, or remove the objects below manifest/, open/ and weir/ as "
+            "well.");
+  };
+  for (const auto& line : read_last_lines(store_, layout_, {}, kOnce))
+    require_ours(line.system_identifier, manifest_prefix(layout_));
+  std::vector<archive::Loss> losses;
+  static_cast<void>(archive::read_losses(*shelf_, archive::list_archive_names(*shelf_), &losses));
+  for (const auto& loss : losses) require_ours(loss.system_identifier, layout_.records_prefix());
+}
+
 void SameCluster::require_that_wal_is_ours() {
   // As long as this object is there, a listing, maybe of a thousand pages, would show the same.
   const auto head = conflict_ ? store_.head(conflict_->key) : std::nullopt;
@@ -93,6 +120,8 @@ void SameCluster::require_that_wal_is_ours() {
                    store_.name_of(layout_.wal_prefix()), layout_, kOnce, 1);
   try {
     look_at_wal();
+    if (!records_are_ours_) look_at_records();
+    records_are_ours_ = true;
   } catch (const StoreError&) {
     throw;
   } catch (const Error&) {

@@ -13,9 +13,11 @@
 #include "archive/home.h"
 #include "archive/listing.h"
 #include "archive/losses.h"
+#include "archive/own_names.h"
 #include "crypto/primitives.h"
 #include "store/ledger/lost_segments.h"
 #include "store/ledger/manifest_reader.h"
+#include "store/ledger/manifest_writer.h"
 #include "store/ledger/mark.h"
 #include "store/memory_bytes.h"
 #include "store/sealed/age_file.h"
@@ -740,6 +742,46 @@ TEST_F(PushTest, RefusesThePlaceThatAnotherProgramFilledWithAnotherClustersWal) 
   // The same cluster's is taken over.
   store_.objects.clear();
   store_.place(key(1), ArchiveBuilder::content(wal_, 1));
+  EXPECT_TRUE(push().failures.empty());
+  EXPECT_TRUE(store_.objects.contains(kLayout.own_key("pgweir.json")));
+}
+
+/// Somebody has removed the other cluster's WAL and pgweir.json: by the lines that are left, a
+/// recovery to the end of ours would miss WAL.
+TEST_F(PushTest, RefusesThePlaceWithRecordsOfAnotherClustersWal) {
+  NullLog log;
+  ManifestWriter writer(store_, kLayout, nullptr, log);
+  writer.start({}, "0123456789abcdef");
+  writer.append({.name = wal::SegmentName(1, 90, kSize).to_string(),
+                 .size = 1,
+                 .sha256 = std::string(64, 'a'),
+                 .md5 = std::string(32, 'b'),
+                 .system_identifier = 4711});
+  writer.put();
+  const auto error = error_of([&] { static_cast<void>(push()); });
+  EXPECT_EQ(error.kind(), ErrorKind::conflict);
+  EXPECT_THAT(error.what(), ::testing::HasSubstr("4711"));
+  EXPECT_EQ(store_.objects.size(), 1u) << "nothing was sent, and no pgweir.json was written";
+  store_.objects.clear();
+  sim::SimDisk disk;
+  const auto theirs = disk.open();
+  archive::Loss hole;
+  hole.timeline = hole.next_timeline = 1;
+  hole.begin = hole.sound_end = hole.counted_to = kSize.start(90);
+  hole.end = kSize.start(91);
+  hole.system_identifier = 4711;
+  hole.segment_size = kSize;
+  archive::record_loss(*theirs, hole);
+  const auto name = archive::loss_record_name(hole.id());
+  store_.place(*kLayout.key_of(name), disk.content(name));
+  EXPECT_EQ(error_of([&] { static_cast<void>(push()); }).kind(), ErrorKind::conflict);
+  store_.objects.clear();
+  EXPECT_TRUE(push().failures.empty());
+  // Ours that are left do not matter: the store was emptied.
+  std::erase_if(store_.objects, [](const auto& each) {
+    return each.first.find("/manifest/") == std::string::npos;
+  });
+  forget_mark();
   EXPECT_TRUE(push().failures.empty());
   EXPECT_TRUE(store_.objects.contains(kLayout.own_key("pgweir.json")));
 }
