@@ -83,7 +83,8 @@ struct ObjectEntry {
   std::string etag{};  ///< identifies its content for put_if_match(); without quotes
   /// When it was stored; max() if unknown.
   std::chrono::system_clock::time_point modified{};
-  std::string md5{};  ///< of its bytes, hexadecimal; empty: unknown
+  std::string md5{};    ///< of its bytes, hexadecimal; empty: unknown
+  bool frozen = false;  ///< in an archive class: it cannot be read before it is restored there
 };
 struct ObjectHead {
   std::uint64_t size = 0;

@@ -192,6 +192,10 @@ std::optional<Refusal> parse_error(std::string_view body) {
                  root->child_value("Region"), root->child_value("AuthenticationErrorDetail")};
 }
 
+bool is_frozen(std::string_view storage_class) {
+  return storage_class == "GLACIER" || storage_class == "DEEP_ARCHIVE";
+}
+
 std::optional<ObjectPage> parse_listing(std::string_view body) {
   pugi::xml_document document;
   const auto root = root_of(document, body, "ListBucketResult");
@@ -210,7 +214,8 @@ std::optional<ObjectPage> parse_listing(std::string_view body) {
          .size = *size,
          .etag = generation.empty() ? etag : generation,
          .modified = modified ? *modified : std::chrono::system_clock::time_point::max(),
-         .md5 = md5_of_etag(etag)});
+         .md5 = md5_of_etag(etag),
+         .frozen = is_frozen(each.child_value("StorageClass"))});
   }
   const std::string_view truncated = root->child_value("IsTruncated");
   if (truncated != "true" && truncated != "false") return std::nullopt;

@@ -23,6 +23,8 @@ struct Refusal {
 /// Returns nullopt if the body is not such a document.
 [[nodiscard]] std::optional<Refusal> parse_error(std::string_view body);
 
+/// Objects of this class of S3 cannot be read before they are restored. (Google's "ARCHIVE" can.)
+[[nodiscard]] bool is_frozen(std::string_view storage_class);
 /// Returns nullopt if the body is not a listing (such as an "<Error>" with status 200).
 [[nodiscard]] std::optional<ObjectPage> parse_listing(std::string_view body);
 /// The token with which the listing continues after this page; empty: none.

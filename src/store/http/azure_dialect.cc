@@ -213,7 +213,8 @@ std::optional<Dialect::Page> AzureDialect::parse_page(std::string_view body) con
          .size = *size,
          .etag = unquoted(properties.child_value("Etag")),
          .modified = modified ? *modified : std::chrono::system_clock::time_point::max(),
-         .md5 = hex_of_base64(properties.child_value("Content-MD5"))});
+         .md5 = hex_of_base64(properties.child_value("Content-MD5")),
+         .frozen = std::string_view(properties.child_value("AccessTier")) == "Archive"});
   }
   return page;
 }

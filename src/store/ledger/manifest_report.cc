@@ -33,6 +33,7 @@ class Check {
     look_for_heads();
     compare();
     find_untold();
+    find_frozen();
     find_gaps();
     cover();
     return std::move(report_);
@@ -249,6 +250,23 @@ class Check {
           fmt::format("the manifest does not list {} objects, {} and others: they are older than "
                       "it, or were stored just now (--deep reads them)",
                       report_.untold - beside - behind, first));
+  }
+
+  /// Not an error: WAL that is old enough may be kept there.
+  void find_frozen() {
+    std::size_t frozen = 0;
+    std::string last;
+    for (const auto& [name, object] : objects_) {
+      const auto segment = segment_of_object(name);
+      if (!object.frozen || (segment && before_begin(*segment))) continue;
+      ++frozen;
+      last = name;
+    }
+    if (frozen > 0)
+      report_.remarks.push_back(
+          fmt::format("{} objects, the last of them {}, are in an archive class or tier: a "
+                      "recovery stops at each one until it is restored in the store",
+                      frozen, last));
   }
 
   /// On its timeline no line has this or a later segment.

@@ -182,10 +182,13 @@ TEST(Answers, ThatAreNoListingAreNoEmptyOne) {
   const auto page = parse_listing(
       "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><IsTruncated>true"
       "</IsTruncated><Contents><Key>a&amp;b</Key><Size>7</Size><ETag>&quot;e&quot;</ETag>"
-      "</Contents></ListBucketResult>");
+      "<StorageClass>GLACIER_IR</StorageClass></Contents><Contents><Key>c</Key><Size>7</Size>"
+      "<StorageClass>GLACIER</StorageClass></Contents></ListBucketResult>");
   ASSERT_TRUE(page);
   EXPECT_TRUE(page->more);
-  ASSERT_EQ(page->objects.size(), 1u);
+  ASSERT_EQ(page->objects.size(), 2u);
+  EXPECT_FALSE(page->objects[0].frozen);
+  EXPECT_TRUE(page->objects[1].frozen);
   EXPECT_EQ(page->objects[0].key, "a&b");
   EXPECT_EQ(page->objects[0].size, 7u);
   EXPECT_EQ(page->objects[0].etag, "e");

@@ -275,12 +275,13 @@ TEST_F(AzureStoreTest, LeavesOutDirectories) {
       {.status = 200,
        .body = "<EnumerationResults><Blobs><Blob><Name>p</Name><Properties><Content-Length>0"
                "</Content-Length><ResourceType>directory</ResourceType></Properties></Blob><Blob>"
-               "<Name>p/a</Name><Properties><Content-Length>7</Content-Length></Properties></Blob>"
-               "</Blobs><NextMarker/></EnumerationResults>"}};
+               "<Name>p/a</Name><Properties><Content-Length>7</Content-Length><AccessTier>Archive"
+               "</AccessTier></Properties></Blob></Blobs><NextMarker/></EnumerationResults>"}};
   const auto got = azure().list("p", "", 1000);
   ASSERT_EQ(got.objects.size(), 1u);
   EXPECT_EQ(got.objects[0].key, "p/a");
   EXPECT_EQ(got.objects[0].md5, "") << "put in blocks";
+  EXPECT_TRUE(got.objects[0].frozen);
 }
 
 TEST_F(AzureStoreTest, ListsVersionsTheNewestFirst) {

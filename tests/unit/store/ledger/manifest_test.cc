@@ -610,6 +610,16 @@ TEST_F(Manifest, SeesWhatIsNotAsItWasStored) {
   EXPECT_THAT(report().findings, ElementsAre(HasSubstr("is not listed in the manifest")));
 }
 
+TEST_F(Manifest, TellsWhatCannotBeReadWhereItIs) {
+  write(1, 10);
+  EXPECT_THAT(report().remarks, Not(Contains(HasSubstr("archive class"))));
+  for (const std::uint64_t segno : {2, 3}) objects_.at(segment(segno) + ".zst").frozen = true;
+  const auto found = check_manifests(chains_, objects_, {});
+  EXPECT_THAT(found.findings, IsEmpty());
+  EXPECT_THAT(found.remarks, Contains(HasSubstr("2 objects, the last of them " + segment(3) +
+                                                ".zst, are in an archive class or tier")));
+}
+
 /// Lines that are read again after the listing, since others may have been written before it.
 TEST_F(Manifest, DoesNotMissWhatWasStoredAfterTheListing) {
   const auto memory = write(1, 10);
