@@ -91,7 +91,9 @@ std::vector<ManifestEntry> read_last_lines(ObjectStore& store, const Layout& lay
   std::vector<ManifestEntry> last;
   for (const auto& [id, numbers] :
        list_manifests(store, layout, manifest_prefix(layout), patience)) {
-    bool told = is_prune_chain(id);  // it has no entries of stored segments
+    // A prune's chain has no entries of stored segments; those of rewraps have lines in the chains
+    // of their archivers, too, which may be of a key that is not given.
+    bool told = is_prune_chain(id) || (is_rewrap_chain(id) && keys.empty());
     for (auto number = numbers.rbegin(); number != numbers.rend(); ++number) {
       // Each object is signed separately.
       const auto chain = read_chain(store, layout, id, std::span(&*number, 1),

@@ -30,10 +30,10 @@ namespace weir::store {
 [[nodiscard]] std::vector<wal::SegmentName> read_begins(ObjectStore& store, const Layout& layout,
                                                         std::span<const SignifyPublic> keys,
                                                         const Patience& patience);
-/// The newest entries of each chain, with at least one segment of each chain that has any: so the
-/// last stored segment is among them, however long the chains are. If keys are given, only proved
-/// entries. One request for each thousand objects of lines, and one for each chain. Throws
-/// StoreError.
+/// The newest entries of each chain, with at least one segment of each archiver's chain that has
+/// any: so the last stored segment is among them, however long the chains are. If keys are given,
+/// only proved entries. One request for each thousand objects of lines, and one for each chain;
+/// with keys, one for each object of rewraps. Throws StoreError.
 [[nodiscard]] std::vector<ManifestEntry> read_last_lines(ObjectStore& store, const Layout& layout,
                                                          std::span<const SignifyPublic> keys,
                                                          const Patience& patience);

@@ -620,6 +620,25 @@ TEST_F(Manifest, TellsWhatCannotBeReadWhereItIs) {
                                                 ".zst, are in an archive class or tier")));
 }
 
+/// A standby asks for them every few seconds.
+TEST_F(Manifest, TellsItsNewestLinesWithoutReadingThoseOfRewraps) {
+  write(1, 300);
+  ManifestWriter writer(store_, kLayout, key_, log_);
+  writer.start_with_store(std::string(kRewrapChain));
+  for (std::uint64_t segno = 1; segno < 300; ++segno) {
+    auto entry = entry_of(segno);
+    entry.kind = Kind::rewrapped;
+    for (int run = 0; run < 4; ++run) writer.append(entry);
+  }
+  writer.put();
+  store_.calls.clear();
+  const auto last = read_last_lines(store_, kLayout, {}, {});
+  EXPECT_EQ(store_.count("get"), 2u) << "one for each chain";
+  EXPECT_TRUE(std::any_of(last.begin(), last.end(), [](const ManifestEntry& entry) {
+    return entry.kind == Kind::put && entry.name == segment(299) + ".zst";
+  }));
+}
+
 /// Lines that are read again after the listing, since others may have been written before it.
 TEST_F(Manifest, DoesNotMissWhatWasStoredAfterTheListing) {
   const auto memory = write(1, 10);
