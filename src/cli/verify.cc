@@ -141,7 +141,8 @@ int verify_as_asked(const Arguments& arguments) {
   std::optional<ManifestLook> manifest;
   const ManifestRequest request{.keys = manifest_public_keys_of(arguments),
                                 .expected_heads = arguments.texts(kExpectHead),
-                                .beside = directory.get()};
+                                .beside = directory.get(),
+                                .deep = arguments.has(kDeep)};
   if (stored) manifest = look_at_manifests(*stored, request);
   // The files that a line lists were verified, record by record, before they were uploaded.
   if (manifest && !asks_to_read(arguments)) {

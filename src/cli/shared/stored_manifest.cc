@@ -16,7 +16,8 @@ std::optional<ManifestLook> look_at_manifests(StoredArchive& stored,
   const auto& layout = stored.opened().layout();
   const auto& patience = stored.patience();
   store::ManifestQuestion question{.keys_given = !request.keys.empty(),
-                                   .expected_heads = request.expected_heads};
+                                   .expected_heads = request.expected_heads,
+                                   .deep = request.deep};
   if (request.beside != nullptr) {
     const auto mark = store::read_mark(*request.beside);
     const auto memory = store::read_manifest_memory(*request.beside);

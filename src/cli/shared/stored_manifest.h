@@ -18,6 +18,7 @@ struct ManifestRequest {
   std::vector<store::SignifyPublic> keys{};
   std::vector<std::string> expected_heads{};
   io::Shelf* beside = nullptr;  ///< the archive's directory: it remembers a head
+  bool deep = false;            ///< look_deeply() follows
 };
 
 /// The manifests of a store, compared with its objects.

@@ -162,8 +162,8 @@ class Check {
         continue;
       }
       ++report_.objects;
-      const auto fit = fit_of(object->second, lines);
-      if (fit.by_size) ++report_.by_size;
+      const auto fit = fit_of(as_compared(object->second, lines), lines);
+      if (fit.by_size && !question_.deep) ++report_.by_size;
       if (!fit.same && !fitted_before(object->second, name))
         find(changed, fmt::format("{} does not match the manifest: {}", name, fit.difference));
       std::optional<wal::Lsn> padded;
@@ -196,6 +196,12 @@ class Check {
           fmt::format("{} objects are present, but not compared: they are encrypted, and the "
                       "archiver that listed them did not have the key that compares",
                       report_.not_compared));
+  }
+
+  [[nodiscard]] ObjectEntry as_compared(ObjectEntry object,
+                                        std::span<const ManifestEntry* const> lines) const {
+    if (question_.deep && has_sha256(lines)) object.md5.clear();
+    return object;
   }
 
   /// It was replaced after it was listed, as the complete segment does with a padded one.
@@ -354,6 +360,11 @@ void forget_replaced(ToldObjects& told) {
 }
 
 }  // namespace
+
+bool has_sha256(std::span<const ManifestEntry* const> lines) {
+  return std::any_of(lines.begin(), lines.end(),
+                     [](const ManifestEntry* line) { return !line->sha256.empty(); });
+}
 
 std::optional<wal::SegmentName> segment_of_object(std::string_view name) {
   if (name.ends_with(kAgeSuffix)) name.remove_suffix(kAgeSuffix.size());

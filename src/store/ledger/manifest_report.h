@@ -57,6 +57,9 @@ struct ManifestQuestion {
   bool keys_given = false;                         ///< chains that no key proves are not trusted
   std::vector<std::string> expected_heads{};       ///< each must be a line of one of the chains
   std::optional<wal::SegmentSize> segment_size{};  ///< to find gaps; nullopt: unknown
+  /// Objects are compared by the SHA-256 of their lines afterwards: then the MD5 of a listing does
+  /// not count, which may be that of an object as the store has encrypted it.
+  bool deep = false;
   /// The lines as read before the objects were listed: that a later line's object is not among
   /// them, or is still the one of an older line, proves nothing. nullptr: all lines are older than
   /// the listing.
@@ -96,6 +99,9 @@ struct ObjectFit {
 };
 [[nodiscard]] ObjectFit fit_of(const ObjectEntry& object,
                                std::span<const ManifestEntry* const> lines);
+
+/// One of its lines has the object's SHA-256.
+[[nodiscard]] bool has_sha256(std::span<const ManifestEntry* const> lines);
 
 [[nodiscard]] std::string to_text(const ManifestReport& report);
 /// One JSON object.
