@@ -198,11 +198,13 @@ int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::
                 const daemon::StopRequest& stop) {
   constexpr std::size_t kTold = 20;
   auto& store = stored.opened().store();
+  std::size_t removed = 0;
   std::size_t refused = 0;
   const bool through = prune::carry_out(
       store, [&](const std::string& file) { return stored.shelf().keys_of(file); }, plan,
       [&] { return stop.made(); },
       [&](const std::string& file) {
+        ++removed;
         if (arguments.has(kPruneVerbose)) print("removed " + file + "\n");
       },
       [&](const store::Kept& kept) {
@@ -215,13 +217,13 @@ int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::
         "pgweir: the store did not remove {} of {} objects\n"
         "hint: A lock has not expired, a permission is missing (s3:DeleteObject; Azure: d; "
         "Google: storage.objects.delete), or the store has failed. The next prune retries.\n",
-        refused, plan.files);
+        refused, removed + refused);
   if (!through)
     throw Error(ErrorKind::retry, "stopped before the removal was complete")
         .hint("The remaining WAL has no gap. Run the command again to resume.");
-  print(fmt::format("removed {} objects of {} ({}) from {}; kept from {} on, because {}\n",
-                    plan.files - refused, plan.files, format_size(plan.bytes), store.name(),
-                    plan.keep_from, plan.reason));
+  print(fmt::format("removed {} objects of {} ({}) from {}; kept from {} on, because {}\n", removed,
+                    removed + refused, format_size(plan.bytes), store.name(), plan.keep_from,
+                    plan.reason));
   try {
     auto* const rules = store.rules();
     const auto versioning = rules != nullptr ? rules->rule("versioning") : std::nullopt;

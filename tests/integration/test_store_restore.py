@@ -319,6 +319,13 @@ def test_prune_names_what_the_store_keeps(archive, bucket, proxy):
     result = pgweir("prune", *words_for(bucket, proxy.url), "--keep-from", names[2], env=ENVIRONMENT)
     assert result.returncode == 1, result.stderr
     assert locked in result.stderr and "did not remove 1 of 2 objects" in result.stderr
+    # One file can be two objects.
+    both = (locked, f"{locked}.age")
+    bucket.put(both[1], b"")
+    errors = "".join(f"<Error><Key>{key}</Key><Code>AccessDenied</Code><Message>locked</Message></Error>" for key in both)
+    proxy.decide = lambda request: (200, [], f"<DeleteResult>{errors}</DeleteResult>") if request.method == "POST" else None
+    result = pgweir("prune", *words_for(bucket, proxy.url), "--keep-from", names[2], env=ENVIRONMENT)
+    assert "did not remove 2 of 3 objects" in result.stderr and "removed 1 objects of 3" in result.stdout, result
     failures = [(503, [], ""), (200, [], "<Error><Code>InternalError</Code></Error>")]
     proxy.decide = lambda request: failures.pop() if failures and request.method == "POST" else None
     result = pgweir("prune", *words_for(bucket, proxy.url), "--keep-from", names[2], env=ENVIRONMENT)
