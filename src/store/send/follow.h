@@ -207,16 +207,17 @@ class Follow final : private Sender::Client {
   StoreAudit audit_;
   std::optional<OpenSegment> open_segment_;
   std::optional<LocalRemoval> removal_;
-  // In the order of step():
+  // In the order of step(). The audit comes last: if it keeps failing, such as a listing that takes
+  // too long, the others have had their turn.
   Round look_{&Follow::look, nullptr};
   Round mark_{&Follow::write_mark, &Follow::has_news};
   std::array<Round, 5> others_{{{&Follow::send_open, &Follow::sends_open},
-                                {&Follow::audit, &Follow::audits},
                                 {&Follow::remove_local, &Follow::removes},
+                                {&Follow::resume, &Follow::is_known},
                                 {&Follow::look_at_manifest, &Follow::is_in_doubt, Time::max()},
-                                {&Follow::resume, &Follow::is_known}}};
+                                {&Follow::audit, &Follow::audits}}};
   Round& open_ = others_[0];
-  Round& remove_ = others_[2];
+  Round& remove_ = others_[1];
   Round& doubt_ = others_[3];
 
   // Guarded by mutex_.

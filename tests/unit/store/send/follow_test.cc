@@ -1043,6 +1043,25 @@ TEST_F(FollowTest, RemovesWhatTheStoreHasAndKeepsTheNewest) {
   EXPECT_TRUE(failure_ == std::nullopt);
 }
 
+/// In a bucket with many removed versions a listing from its beginning may take too long, each
+/// time.
+TEST_F(FollowTest, RemovesLocallyAlthoughTheAuditFails) {
+  builder_.segments(wal_, 4, 6);
+  start();
+  ASSERT_TRUE(wait_sent(5));
+  stop();
+  static_cast<void>(store_.remove(std::array{key(5)}));  // was it pruned?
+  store_.fault = [](const MemoryStore::Call& call) {
+    return call.what == "list" && call.key.find("/manifest/") != std::string::npos
+               ? Fault::throttled
+               : Fault::none;
+  };
+  options_.audit_every = 5ms;
+  options_.keep_local = KeepLocal{.bytes = 1};
+  start();
+  EXPECT_TRUE(wait_for([&] { return follow_->view().removed_files == 4; }));
+}
+
 /// Comparing may take long, and the mark must not wait for all of it.
 TEST_F(FollowTest, RemovesForALimitedTimeBeforeOtherWork) {
   builder_.segments(wal_, 4, 6);
