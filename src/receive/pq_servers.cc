@@ -185,10 +185,14 @@ class PqServers final : public Servers {
                                             .any_role = host.has_value()},
                                            stop);
     SlotReading reading{.view = {}, .server_major = connection.server_major()};
+    // (A standby without primary_conninfo has received nothing, and replays from an archive. With
+    // it, there is a position even if no connection succeeds: RequestXLogStreaming() in
+    // walreceiverfuncs.c.)
     const auto rows = connection.execute(fmt::format(
         "SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN "
         "pg_catalog.current_setting('synchronous_standby_names') END, "
-        "CASE WHEN pg_catalog.pg_is_in_recovery() AND NOT {} THEN "
+        "CASE WHEN pg_catalog.pg_is_in_recovery() AND NOT {} AND "
+        "pg_catalog.pg_last_wal_receive_lsn() IS NOT NULL THEN "
         "greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()) END",
         pq::kReceivesSql));
     reading.synchronous_names = rows.at(0)[0];

@@ -7,7 +7,7 @@ import pytest
 
 from support import wal
 from support.process import wait_for
-from support.scenario import create_slot, gone, reported, restart_lsn, segment_start, streaming
+from support.scenario import create_slot, gone, reported, restart_lsn, segment_start, status_of_receiver, streaming
 
 
 @pytest.mark.parametrize("how", ["terminated", "killed"])
@@ -152,3 +152,30 @@ def test_it_follows_the_primary_and_explains_why_not_the_old_one(servers, receiv
     fork = segment_start(new, new.timeline_end(1)) // new.segment_size
     assert not [segno for timeline, segno in archive.finished() if timeline == 1
                 and segno > fork], "WAL of the old primary's own way"
+
+
+@pytest.mark.parametrize("major", [13, 15, 18])
+def test_a_standby_that_has_lost_its_primary_is_named_but_not_one_that_never_had_one(servers, receivers, new_archive, major):
+    primary = servers.primary(major=major)
+    standby = servers.standby(primary, start=False)
+    standby.conf(primary_conninfo="", restore_command=f"cp {primary.data}/pg_wal/%f %p")
+    standby.start()
+    create_slot(standby)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, standby.conninfo(dbname="postgres"), "-S", "archive")
+
+    def looked():
+        report = status_of_receiver(archive)
+        return "slot_checked" in report and report
+
+    report = wait_for(looked, "the slot to be read")
+    assert "cut_off_since" not in report, report
+    receiver.stop()
+
+    standby.stop()
+    standby.follow(primary)
+    primary.stop("immediate")
+    standby.start()  # it does not reach its primary
+    wait_for(lambda: standby.sql("SELECT pg_last_wal_receive_lsn()"), "it to try")
+    receivers.pgweir(archive, standby.conninfo(dbname="postgres"), "-S", "archive")
+    wait_for(lambda: "cut_off_since" in status_of_receiver(archive), "the standby to be named")
