@@ -32,7 +32,7 @@ std::vector<wal::TimelineId> newest_timelines(const wal::TimelineHistory& histor
 /// failure based on an outdated listing means nothing.
 template <typename Look>
 auto Inspection::on_one_listing(Look look) {
-  for (;;) {
+  for (bool once_more = true;;) {
     const auto listing = list();
     try {
       return look(listing);
@@ -42,9 +42,32 @@ auto Inspection::on_one_listing(Look look) {
       const auto same_name = [](const auto& a, const auto& b) { return a.name == b.name; };
       const auto& before = listing->segments;
       const auto after = archive::list_archive_names(directory_).segments;
-      if (std::equal(before.begin(), before.end(), after.begin(), after.end(), same_name)) throw;
+      if (std::equal(before.begin(), before.end(), after.begin(), after.end(), same_name)) {
+        const auto change = error.kind() == ErrorKind::damage ? change_of_newest(*listing)
+                                                              : archive::RecentChange();
+        if (change.ends_early)
+          throw Error(ErrorKind::retry, "the newest complete segment is still being copied")
+              .with("directory", directory_.path())
+              .hint("Another program has just written to it, and it is not complete yet.");
+        if (!change.changed || !std::exchange(once_more, false)) throw;
+      }
       names_.forget();
     }
+  }
+}
+
+/// "cp" writes to the final name.
+archive::RecentChange Inspection::change_of_newest(const archive::Listing& listing) {
+  const auto newest = std::find_if(listing.segments.rbegin(), listing.segments.rend(),
+                                   [](const auto& entry) { return !entry.name.partial; });
+  if (newest == listing.segments.rend()) return {};
+  try {
+    const auto identity = archive::read_identity(directory_, listing);
+    if (!identity) return {};
+    return archive::find_recent_change(directory_, newest->name.segment, identity->segment_size,
+                                       machine_.wall_clock());
+  } catch (const Error&) {
+    return {};  // the first error is reported
   }
 }
 

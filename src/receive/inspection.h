@@ -11,6 +11,7 @@
 #include "archive/compress.h"
 #include "archive/listing.h"
 #include "archive/resume.h"
+#include "archive/sizes.h"
 #include "base/log.h"
 #include "io/directory.h"
 #include "receive/choose_host.h"
@@ -28,7 +29,11 @@ class Inspection {
  public:
   /// All must outlive this object.
   Inspection(io::Directory& directory, const Habits& habits, Machine& machine, Log& log)
-      : directory_(directory), habits_(habits), log_(log), names_(directory, machine) {}
+      : directory_(directory),
+        habits_(habits),
+        machine_(machine),
+        log_(log),
+        names_(directory, machine) {}
 
   struct Result {
     ArchiveFacts facts;
@@ -37,7 +42,8 @@ class Inspection {
   /// Removes an earlier run's leftovers (archive::clean_up()). Throws Error{io, durability}.
   void tidy_up() { archive::clean_up(directory_, *names_.read()); }
   /// The end of the archive is durable on return (P1). Throws Error{conflict} if it belongs to
-  /// another cluster; Error{durability}, which is final; Error{io}.
+  /// another cluster; Error{durability}, which is final; Error{retry} while its newest segment is
+  /// being copied; Error{io}.
   [[nodiscard]] Result run(std::uint64_t system_identifier, wal::SegmentSize segment_size);
 
   /// Removes the records of losses that are closed (archive::close_losses()); `listing` is of now,
@@ -65,6 +71,7 @@ class Inspection {
  private:
   template <typename Look>
   auto on_one_listing(Look look);
+  [[nodiscard]] archive::RecentChange change_of_newest(const archive::Listing& listing);
   [[nodiscard]] std::string first_wal(const StartFacts::ArchiveEnd& end,
                                       const archive::ResumePoint& resume,
                                       wal::SegmentSize segment_size);
@@ -79,6 +86,7 @@ class Inspection {
 
   io::Directory& directory_;
   const Habits& habits_;
+  Machine& machine_;
   Log& log_;
   KnownNames names_;
   std::set<std::string> wrong_sizes_;

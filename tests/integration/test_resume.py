@@ -9,6 +9,7 @@ import pytest
 from support import wal
 from support.process import wait_for
 from support.receiver import pgweir
+from support.scenario import reported, streaming
 from support.walsender import WalServer
 
 
@@ -69,3 +70,28 @@ def test_what_is_received_again_stays_durable(servers, receivers, new_archive, p
         found = pgweir("restore", "-D", archive.path, "--find-lsn", wal.lsn_text(end - 1))
         assert found.returncode == 0, found.stderr
         assert receiver.running(), receiver.said()
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_a_newest_segment_that_is_being_copied_is_waited_for(servers, receivers, new_archive, hosts):
+    """`cp` writes to the final name."""
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    reported(primary, primary.write_wal(2))
+    receiver.stop()
+    primary.switch_wal()
+    newest = max(segno for timeline, segno in archive.finished()) + 1
+    name = wal.segment_name(1, newest, primary.segment_size)
+    whole = primary.pg_wal(name).read_bytes()
+    (archive.path / name).write_bytes(whole[:300_000])
+    conninfo = (f"host={','.join(hosts * ['127.0.0.1'])} port={','.join(hosts * [str(primary.port)])}"
+                " user=postgres")
+    receiver = receivers.pgweir(archive, conninfo)
+    receiver.wait_log("the newest complete segment is still being copied.*trying again")
+    (archive.path / name).write_bytes(whole)
+    end = primary.write_wal(1)
+    reported(primary, end)
+    receiver.stop()
+    archive.assert_covers(primary, 1, end)
