@@ -65,6 +65,8 @@ class Inspection {
   void forget_names() { names_.forget(); }
   /// The results of the last run are recorded: streaming starts.
   void on_recorded() { past_timelines_recorded_ = past_timelines_read_; }
+  /// A stream has ended in this segment: the segments before it are durable.
+  void on_streamed(wal::SegmentName segment) { durable_before_ = segment; }
   /// Complete files of a wrong size, which are to be replaced.
   [[nodiscard]] const std::set<std::string>& wrong_sizes() const { return wrong_sizes_; }
 
@@ -78,6 +80,7 @@ class Inspection {
   [[nodiscard]] std::shared_ptr<const archive::Listing> list();
   [[nodiscard]] ArchiveFacts inspect(std::uint64_t system_identifier, wal::SegmentSize segment_size,
                                      const archive::Listing& listing);
+  void sync_copies(const archive::Listing& listing);
   void skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segment_size);
   void find_losses(const archive::Listing& listing, wal::SegmentSize segment_size,
                    ArchiveFacts& facts);
@@ -90,6 +93,7 @@ class Inspection {
   Log& log_;
   KnownNames names_;
   std::set<std::string> wrong_sizes_;
+  std::optional<wal::SegmentName> durable_before_;
   bool told_foreign_ = false;
   bool past_timelines_read_ = false;  ///< their leftovers were searched for, and ...
   bool past_timelines_recorded_ = false;

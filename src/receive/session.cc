@@ -551,6 +551,8 @@ void Session::perform(const step::CompareTail& step) {
 void Session::perform(const step::Stream& step) {
   inspection_.on_recorded();
   auto outcome = stream(step);
+  inspection_.on_streamed(
+      {step.timeline, step.segment_size.segno(outcome.reached), step.segment_size});
   if (outcome.error) {
     if (outcome.error->kind() == ErrorKind::durability) alarms_.durability_lost(*outcome.error);
     alarms_.trouble(*outcome.error);
