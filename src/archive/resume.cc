@@ -200,16 +200,13 @@ class Finder {
     if (!verifier.newest_record_start().valid() &&
         verifier_at(directory_, options, start + size_.bytes()).newest_record_start().valid())
       return;
+    const bool never_begun =
+        damage->is_unwritten && size_.offset(damage->found_at) < wal::kLongHeaderSize;
     throw Error(ErrorKind::damage, "the newest complete segment is not valid WAL to its end")
         .with("path", path_of(entry))
         .with("at", damage->at)
         .with("found", damage->what)
-        .hint(
-            "It was damaged, or copied from a pg_wal while the server was writing it (or had "
-            "recycled an old file). Keep it, it may be the only copy: \"pgweir import "
-            "--replace-damaged\" repairs it from another copy, such as the server's pg_wal or a "
-            "second archive. If only the server has the segment, move the file out of the archive, "
-            "and it is received again.");
+        .hint(never_begun ? kNeverBegun : kEndsEarly);
   }
 
   void require_size(const SegmentEntry& entry, std::uint64_t bytes) const {
@@ -329,6 +326,17 @@ class Finder {
       "\"pgweir import --replace-damaged\" repairs it from another copy, such as the server's "
       "pg_wal or a second archive. If only the server has the segment, move the file out of the "
       "archive, and it is received again.";
+
+  static constexpr std::string_view kEndsEarly =
+      "It was damaged, or copied from a pg_wal while the server was writing it (or had recycled an "
+      "old file). Keep it, it may be the only copy: \"pgweir import --replace-damaged\" repairs it "
+      "from another copy, such as the server's pg_wal or a second archive. If only the server has "
+      "the segment, move the file out of the archive, and it is received again.";
+  static constexpr std::string_view kNeverBegun =
+      "The file has no WAL of this segment. If it was copied from the pg_wal of a server, which "
+      "prepares files for later use, move it out of the archive, and each one of this kind before "
+      "it (\"pgweir verify\" reports them). Otherwise, \"pgweir import --replace-damaged\" repairs "
+      "it from another copy.";
 
   io::Shelf& directory_;
   const wal::SegmentSize size_;
