@@ -269,10 +269,14 @@ void compress_partial(io::Directory& directory, wal::SegmentName segment,
     const auto file = directory.open_for_reading(name);
     if (!file) continue;
     const auto held = common_length(*file, form.method, directory.path() + "/" + name, *raw, end);
-    if (held > end)
-      older_holds_more = true;
-    else
+    if (held <= end) {
       older.push_back(name);
+      continue;
+    }
+    older_holds_more = true;
+    // The program that created it may not have flushed it, and the raw file is about to be removed.
+    file->sync();
+    directory.sync();
   }
 
   if (end > 0 && !older_holds_more) {

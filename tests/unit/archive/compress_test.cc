@@ -412,6 +412,21 @@ TEST(CompressPartial, KeepsAnOlderFormThatHoldsMore) {
   EXPECT_TRUE(disk.content(gzip) == more);
 }
 
+TEST(CompressPartial, FlushesAnOlderFormThatHoldsMoreBeforeItRemovesTheRawOne) {
+  const std::string gzip = kRaw + ".gz.partial";
+  const auto more = compressed(front(unfinished(), 200'000), codec::Method::gzip);
+  SimDisk disk;
+  disk.put(kPartial, front(unfinished(), 100'000));
+  {
+    const auto directory = disk.open();
+    directory->create(gzip)->write_at(0, more);
+    compress_partial(*directory, kSegment, kSize, codec::Method::gzip, 100'000);
+  }
+  disk.crash_losing_everything();
+  EXPECT_THAT(disk.names(), ElementsAre(gzip));
+  EXPECT_TRUE(disk.content(gzip) == more);
+}
+
 TEST(CompressPartial, ReplacesOlderFormsThatHoldLessAlsoIfTheyAreCutOff) {
   for (const bool cut : {false, true}) {
     SimDisk disk;
