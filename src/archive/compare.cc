@@ -1,8 +1,10 @@
 #include "archive/compare.h"
 
 #include <algorithm>
+#include <span>
 #include <vector>
 
+#include "archive/content.h"
 #include "archive/digest.h"
 #include "archive/segment_reader.h"
 
@@ -98,6 +100,19 @@ std::uint64_t meaningful_bytes(const wal::RecordVerifier& verifier, wal::Lsn sta
   return verifier.inside_record() || !verifier.last_record_end().valid()
              ? segment_size.bytes()
              : verifier.records_end() - start;
+}
+
+std::uint64_t meaningful_bytes(io::Bytes& file, codec::Method method, wal::SegmentName segment,
+                               wal::SegmentSize segment_size) {
+  const auto start = segment.start(segment_size);
+  wal::RecordVerifier verifier({.segment_size = segment_size, .timeline = segment.timeline()},
+                               start);
+  bool sound = true;
+  read_content(file, method, segment.to_string(), [&](std::span<const std::byte> wal) {
+    sound = !verifier.feed(wal);
+    return sound;
+  });
+  return sound ? meaningful_bytes(verifier, start, segment_size) : segment_size.bytes();
 }
 
 }  // namespace weir::archive

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "archive/listing.h"
+#include "codec/codec.h"
 #include "io/shelf.h"
 #include "wal/record_verifier.h"
 #include "wal/segment.h"
@@ -26,6 +27,11 @@ namespace weir::archive {
 /// Number of meaningful bytes of a segment: those after an xlog switch have no meaning. `verifier`
 /// started at the segment's first byte, `start`, and was fed all of it.
 [[nodiscard]] std::uint64_t meaningful_bytes(const wal::RecordVerifier& verifier, wal::Lsn start,
+                                             wal::SegmentSize segment_size);
+/// The same for a file with the whole content of a segment: all of it, unless it is valid WAL in
+/// itself. Throws as read_content().
+[[nodiscard]] std::uint64_t meaningful_bytes(io::Bytes& file, codec::Method method,
+                                             wal::SegmentName segment,
                                              wal::SegmentSize segment_size);
 
 }  // namespace weir::archive

@@ -1,11 +1,13 @@
 #include "archive/compress.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <optional>
 #include <string>
 
 #include "archive/border.h"
+#include "archive/compare.h"
 #include "archive/content.h"
 #include "archive/forms.h"
 #include "archive/history_store.h"
@@ -35,7 +37,12 @@ class SegmentCompression {
   bool remove_raw_beside(const std::string& name, codec::Method method) {
     const auto file = directory_.open(name);
     if (!file) return true;
-    switch (compare(*file, method, name)) {
+    auto match = compare(*file, method, name);
+    // Copies from a primary and a standby may differ after an xlog switch.
+    if (match == Match::different)
+      match = compare(*file, method, name,
+                      meaningful_bytes(raw_, codec::Method::none, segment_, size_));
+    switch (match) {
       case Match::stopped:
         return false;
       case Match::different:
@@ -108,7 +115,9 @@ class SegmentCompression {
     return true;
   }
 
-  Match compare(io::Bytes& compressed, codec::Method method, const std::string& name) {
+  /// Of equally many bytes, those before `upto`.
+  Match compare(io::Bytes& compressed, codec::Method method, const std::string& name,
+                std::uint64_t upto = UINT64_MAX) {
     std::vector<std::byte> buffer;
     std::uint64_t at = 0;
     Match match = Match::equal;
@@ -121,10 +130,12 @@ class SegmentCompression {
         match = Match::different;
         return false;
       }
-      buffer.resize(bytes.size());
+      const auto count = std::min<std::uint64_t>(bytes.size(), upto - std::min(upto, at));
+      buffer.resize(count);
       read_raw(at, buffer);
       at += bytes.size();
-      if (std::memcmp(bytes.data(), buffer.data(), bytes.size()) != 0) match = Match::different;
+      if (count > 0 && std::memcmp(bytes.data(), buffer.data(), count) != 0)
+        match = Match::different;
       return match == Match::equal;
     });
     if (match == Match::equal && at != size_.bytes()) match = Match::different;

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cstring>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <utility>
 
+#include "archive/compare.h"
 #include "archive/content.h"
 #include "archive/forms.h"
 #include "archive/listing.h"
@@ -22,6 +24,7 @@ class Job final : public SyncJob {
       : directory_(directory),
         order_(std::move(order)),
         work_(std::move(work)),
+        segment_size_(options.segment_size),
         number_(options.number),
         end_(options.end),
         creations_(options.creations),
@@ -212,20 +215,30 @@ class Job final : public SyncJob {
     }
   }
 
-  /// Whether the file contains the segment to be published, or the first part of it.
+  /// Whether the file contains the segment to be published, or the first part of it. Copies from a
+  /// primary and a standby may differ after an xlog switch.
   bool is_part_of(io::File& existing, codec::Method method, const JobWork& work) {
     const std::string name =
         work.compress ? temporary_name(compressed_name(*work.segment)) : work.segment->path;
     const auto file = directory_.open_for_reading(name);
     if (!file) return false;
-    ContentReader segment(*file, work.compress ? compression_.method : codec::Method::none);
+    const auto own_method = work.compress ? compression_.method : codec::Method::none;
+    ContentReader segment(*file, own_method);
     ContentReader theirs(existing, method, {.may_break_off = true});
     std::vector<std::byte> same;
+    std::uint64_t at = 0;
+    std::optional<std::uint64_t> meaningful;
     try {
       return theirs.read([&](std::span<const std::byte> bytes) {
         same.resize(bytes.size());
-        return segment.read(same) == bytes.size() &&
-               std::equal(bytes.begin(), bytes.end(), same.begin());
+        if (segment.read(same) != bytes.size()) return false;
+        const auto other = std::mismatch(bytes.begin(), bytes.end(), same.begin()).first;
+        const auto differs = at + static_cast<std::uint64_t>(other - bytes.begin());
+        at += bytes.size();
+        if (differs == at) return true;
+        if (!meaningful)
+          meaningful = meaningful_bytes(*file, own_method, work.segment->name, segment_size_);
+        return differs >= *meaningful;
       });
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::damage) throw;
@@ -274,6 +287,7 @@ class Job final : public SyncJob {
   io::Directory& directory_;
   const std::shared_ptr<JobOrder> order_;
   std::vector<JobWork> work_;
+  const wal::SegmentSize segment_size_;
   const std::uint64_t number_;
   const wal::Lsn end_;
   const std::optional<std::uint64_t> creations_;

@@ -61,6 +61,7 @@ struct JobWork {
 };
 
 struct JobOptions {
+  wal::SegmentSize segment_size;
   std::uint64_t number = 0;  ///< is among JobOrder::unfinished
   wal::Lsn end;
   /// Number of file creations that are durable with the job.

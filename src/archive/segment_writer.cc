@@ -168,7 +168,8 @@ std::unique_ptr<SyncJob> SegmentWriter::take_sync_job() {
   impl_->written = false;
   impl_->creations_taken = impl_->creations;
   return make_sync_job(impl_->directory, impl_->order, std::move(work),
-                       {.number = number,
+                       {.segment_size = impl_->size(),
+                        .number = number,
                         .end = impl_->position,
                         .creations = creations,
                         .replaceable = impl_->options.replaceable,

@@ -156,8 +156,14 @@ class Conversion {
                                           const SegmentFileName& other) {
     try {
       if (!directory_.find(other.to_string())) return kGone;
-      return archive::first_difference(directory_, target, other, size_, size_.bytes())
-          .value_or(kSame);
+      const auto offset =
+          archive::first_difference(directory_, target, other, size_, size_.bytes());
+      if (!offset) return kSame;
+      // Copies from a primary and a standby may differ after an xlog switch.
+      const auto file = directory_.open_bytes(target_);
+      if (!file) return std::nullopt;
+      return *offset < archive::meaningful_bytes(*file, target.method, segment_, size_) ? *offset
+                                                                                        : kSame;
     } catch (const Error& error) {
       if (!archive::is_gone(error)) throw;
       if (!directory_.find(target_)) return std::nullopt;

@@ -244,6 +244,35 @@ TEST(CompressSegment, ComparesWithACompressedFormThatIsThere) {
   }
 }
 
+TEST(CompressSegment, IsDoneIfTheFilesDifferOnlyAfterAnXlogSwitch) {
+  testing::WalBuilder wal({.segment_size = kSize, .start = kSegment.start(kSize)});
+  wal.append_random(5000);
+  wal.append_switch();
+  const auto end = wal.records().back().end - kSegment.start(kSize);
+  for (const auto differs : {end, end - 1}) {
+    SCOPED_TRACE(differs);
+    const Bytes raw(wal.bytes().begin(), wal.bytes().end());
+    auto other = raw;
+    other[differs] ^= std::byte{1};
+    other.back() ^= std::byte{1};
+    SimDisk disk;
+    disk.put(kRaw, raw);
+    disk.put(kZstd, compressed(other));
+    const auto directory = disk.open();
+    const auto compress = [&] {
+      EXPECT_TRUE(compress_segment(*directory, kSegment, kSize, kCompression, {}));
+    };
+    if (differs < end) {
+      EXPECT_EQ(error_of(compress).kind(), ErrorKind::conflict);
+      EXPECT_THAT(disk.names(), ElementsAre(kRaw, kZstd));
+      continue;
+    }
+    compress();
+    EXPECT_THAT(disk.names(), ElementsAre(kZstd));
+    EXPECT_TRUE(read(*directory, kZstd, codec::Method::zstd) == other);
+  }
+}
+
 TEST(CompressSegment, SyncsACompressedFormOfOthersBeforeItRemovesTheRawOne) {
   SimDisk disk;
   disk.put(kRaw, content());

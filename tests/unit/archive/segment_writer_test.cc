@@ -19,6 +19,7 @@
 #include "support/bytes.h"
 #include "support/error_of.h"
 #include "support/sim_disk.h"
+#include "support/wal_builder.h"
 
 namespace weir::archive::segment_writer_test {
 namespace {
@@ -32,6 +33,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using testing::WalBuilder;
 using wal::Lsn;
 using wal::SegmentName;
 using Operation = SimDisk::Operation;
@@ -669,6 +671,45 @@ TEST(SegmentWriter, ReplacesACopyThatAppearedMeanwhileIfItHasNothingElse) {
         EXPECT_THAT(disk.names(), ElementsAre(final_name(3) + (compresses ? ".zst" : "")));
         disk.crash_losing_everything();
         expect_archive(disk, kStart + (1 << 20));
+      }
+}
+
+TEST(SegmentWriter, ReplacesACopyThatDiffersOnlyAfterAnXlogSwitch) {
+  // As the primary's file of a segment that is received from a standby.
+  WalBuilder wal({.segment_size = kSize, .start = kStart});
+  wal.append_random(5000);
+  wal.append_switch();
+  const auto end = wal.records().back().end - kStart;
+  for (const bool compresses : {false, true})
+    for (const auto method : {codec::Method::none, codec::Method::gzip})
+      for (const auto differs : {end, end - 1}) {
+        const std::string name =
+            SegmentFileName{SegmentName(1, 3, kSize), method, false}.to_string();
+        SCOPED_TRACE(::testing::Message()
+                     << name << " differs at " << differs << (compresses ? ", writes .zst" : ""));
+        Bytes copy(wal.bytes().begin(), wal.bytes().end());
+        copy[differs] ^= std::byte{1};
+        copy.back() ^= std::byte{1};
+        SimDisk disk;
+        const auto directory = disk.open();
+        SegmentWriter writer(
+            *directory,
+            {.segment_size = kSize,
+             .compression = {compresses ? codec::Method::zstd : codec::Method::none, 1}});
+        writer.begin(1, kStart, {});
+        writer.buffer_new_segments(compresses);
+        writer.write(wal.bytes());
+        const auto job = writer.take_sync_job();
+        job->sync_data();
+        disk.put(name, packed(copy, method));
+        if (differs < end) {
+          EXPECT_EQ(error_of([&] { job->publish(); }).kind(), ErrorKind::conflict);
+          continue;
+        }
+        job->publish();
+        const auto finished_name = final_name(3) + (compresses ? ".zst" : "");
+        EXPECT_THAT(disk.names(), ElementsAre(finished_name));
+        EXPECT_TRUE(holds_all(disk, finished_name, wal.bytes()));
       }
 }
 

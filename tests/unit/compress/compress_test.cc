@@ -24,6 +24,7 @@ using ::testing::SizeIs;
 using testing::WalBuilder;
 using verify::ArchiveBuilder;
 using verify::kSize;
+using verify::packed;
 
 /// Segments 1 raw, 2 gzip, 3 lz4, 4 zstd, 5 both raw and zstd, 6 a .partial.
 struct Example {
@@ -218,6 +219,30 @@ TEST(Convert, LeavesWhatIsBeingCopiedToTheNextRun) {
       else
         EXPECT_EQ(disk.content(name), part);
     }
+}
+
+TEST(Convert, TakesFilesForEqualThatDifferOnlyAfterAnXlogSwitch) {
+  WalBuilder wal{WalBuilder::Options{}};
+  wal.append_random(5000);
+  wal.append_switch();
+  const auto end = wal.records().back().end - kSize.start(1);
+  for (const auto differs : {end, end - 1}) {
+    SCOPED_TRACE(differs);
+    ArchiveBuilder builder;
+    builder.segments(wal, 1, 2);
+    const auto content = ArchiveBuilder::content(wal, 1);
+    test::Bytes other(content.begin(), content.end());
+    other[differs] ^= std::byte{1};
+    builder.disk.put(ArchiveBuilder::name(wal, 1, Method::zstd), packed(Method::zstd, other));
+    const auto directory = builder.disk.open();
+    Options options;
+    options.compression = codec::Compression::parse("zstd:1");
+    const auto result = compress::compress_archive(
+        *directory, find_work(archive::list_archive(*directory)), kSize, options);
+    EXPECT_THAT(result.failures, SizeIs(differs < end ? 1 : 0));
+    EXPECT_THAT(builder.disk.names(), SizeIs(differs < end ? 2 : 1));
+    EXPECT_TRUE(builder.disk.exists(ArchiveBuilder::name(wal, 1, Method::zstd)));
+  }
 }
 
 TEST(Convert, DoesNotDisturbTheReceiversOwnCompression) {
