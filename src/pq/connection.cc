@@ -259,6 +259,16 @@ std::vector<std::size_t> order_of(std::size_t count, std::size_t first, bool shu
   return order;
 }
 
+/// libpq is given the address, and reports that alone; in PostgreSQL's programs the host, too.
+std::string with_host(std::string text, const Host& host, const std::string& address) {
+  if (!host.hostaddr.empty() || host.local() || host.host == address) return text;
+  const auto alone = fmt::format("\"{}\", port ", address);
+  const auto both = fmt::format("\"{}\" ({}), port ", host.host, address);
+  for (auto at = text.find(alone); at != std::string::npos; at = text.find(alone, at + both.size()))
+    text.replace(at, alone.size(), both);
+  return text;
+}
+
 Error lost_connection(const char* reason, const std::string& server) {
   return Error(ErrorKind::retry,
                "the connection to the server failed: " + std::string(trimmed(reason)))
@@ -336,6 +346,7 @@ Connection Connection::open(const ConnectOptions& options, const net::Wake& inte
           addresses = Resolver::resolve(host.host, interrupt, std::min(deadline, limit));
           if (random) std::shuffle(addresses.begin(), addresses.end(), std::random_device());
         }
+        std::string stock_text;  // of all addresses, as libpq's message
         for (std::size_t i = 0; i < addresses.size(); ++i) {
           Parameters parameters = common;
           if (!attributes.empty()) parameters.emplace_back("target_session_attrs", attributes);
@@ -357,7 +368,12 @@ Connection Connection::open(const ConnectOptions& options, const net::Wake& inte
           try {
             connection.connect(parameters, limit, host, options.replication, advice);
             return connection;
-          } catch (const Error& error) {
+          } catch (Error& error) {
+            if (!error.stock_text().empty()) {
+              stock_text += with_host(error.stock_text(), host, addresses[i]);
+              error.with_stock_text(stock_text);
+              stock_text += '\n';
+            }
             // Another address of the same server would reject us as well.
             if (error.kind() != ErrorKind::retry || i + 1 == addresses.size()) throw;
           }

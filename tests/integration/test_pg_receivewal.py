@@ -313,6 +313,8 @@ def test_complains_in_the_originals_words(servers, receivers, run, ours, archive
         ([*address, "-U", "archiver", "-w", *into], {}),
         ([*address, "-U", "archiver", *into], {"PGPASSWORD": "wrong"}),
         (["-h", "127.0.0.1", "-p", free_port(), *into], {}),
+        (["-h", "localhost", "-p", free_port(), *into], {}),
+        (["-h", "localhost", "-p", server.port, "-U", "rejected", *into], {}),
         (["-h", place, "-p", server.port, *into], {}),
         (["-h", "no.such.host.invalid", *into], {}),
         (["-d", "host=127.0.0.1 wrong=1", *into], {}),
