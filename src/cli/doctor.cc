@@ -278,7 +278,13 @@ int doctor_command(const Arguments& arguments) {
     const auto archive = inspect_archive(*directory, size);
     if (!cluster && archive.identity) cluster = archive.identity->system_identifier;
     add(doctor::judge_archive(archive));
-    if (server) add(doctor::judge_both(*server, archive, plan));
+    if (server) {
+      // Another program, such as pg_receivewal, may have written more WAL there meanwhile.
+      const auto end = archive.timeline_ends.find(server->timeline);
+      if (end != archive.timeline_ends.end() && end->second > server->position)
+        doctor::renew_position(*server, conninfo);
+      add(doctor::judge_both(*server, archive, plan));
+    }
   }
   if (serving) add(check_serving(request, directory));
   if (in_store) add(check_store(arguments, cluster));

@@ -374,6 +374,15 @@ ServerFacts inspect_server(const std::string& conninfo, const std::string& ordin
   return facts;
 }
 
+void renew_position(ServerFacts& facts, const std::string& conninfo) {
+  static_cast<void>(attempt_connection({.conninfo = conninfo}, [&](pq::Connection& connection) {
+    const auto identity = pq::identify_system(connection);
+    if (connection.server_name() == facts.server && identity.timeline == facts.timeline &&
+        identity.system_identifier == facts.system_identifier)
+      facts.position = identity.flush_position;
+  }));
+}
+
 ArchiveFacts inspect_archive(const std::string& path,
                              std::optional<wal::SegmentSize> segment_size) {
   ArchiveFacts facts;

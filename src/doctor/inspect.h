@@ -16,6 +16,9 @@ namespace weir::doctor {
                                          const std::optional<std::string>& slot,
                                          std::chrono::milliseconds measure);
 
+/// Queries its position again, if the same server still answers.
+void renew_position(ServerFacts& facts, const std::string& conninfo);
+
 /// Looks at the directory and what is in it, and times syncs of a hidden file, which is removed
 /// again. `segment_size`: the server's, if it is known.
 [[nodiscard]] ArchiveFacts inspect_archive(const std::string& path,

@@ -2,12 +2,13 @@
 
 import json
 import os
+import threading
 
 import pytest
 
 from support.process import wait_for
 from support.receiver import pgweir
-from support.scenario import create_slot, reported
+from support.scenario import create_slot, reported, streaming
 
 
 def doctor(*options, measure="100ms"):
@@ -197,6 +198,27 @@ def test_an_archive_that_is_in_use_or_of_another_cluster(servers, receivers, new
     assert receiver.running()
     receiver.stop()
     assert not [name for name in os.listdir(archive.path) if name.endswith(".tmp")]
+
+
+def test_an_archive_that_another_program_writes_is_not_ahead_of_the_server(servers, receivers, new_archive):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receivers.stock(archive, primary)
+    streaming(primary)
+    ended = threading.Event()
+
+    def write():
+        while not ended.is_set():
+            primary.write_wal(0.1)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        checks, _ = doctor("-d", primary.conninfo(), "-D", archive.path, measure="1s")
+    finally:
+        ended.set()
+        writer.join()
+    assert checks["timeline"]["level"] == "ok", checks["timeline"]
 
 
 def test_directories_that_cannot_be_one(servers, place):
