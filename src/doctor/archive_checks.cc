@@ -177,6 +177,14 @@ std::vector<Check> judge_both(const ServerFacts& server, const ArchiveFacts& arc
     }
   }
 
+  if (plan.slot && server.slot && server.slot->view.active && !archive.in_use)
+    checks.warn("slot_in_use",
+                fmt::format("slot \"{}\" is in use, but no receiver is running here: a receiver "
+                            "that is started here has to wait until the slot is free",
+                            *plan.slot),
+                {"stop the other receiver, or use another slot (if it was connected from here, the "
+                 "server releases the slot after wal_sender_timeout)"});
+
   // (An invalidated slot may have a position, and keeps no WAL.)
   const bool keeps = server.slot && server.slot->restart_lsn &&
                      server.slot->view.wal_status != "lost" &&

@@ -277,6 +277,9 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
          a.in_use = true;
        },
        "timeline", Level::warning, "whose history is neither", "Copy 00000007.history"},
+      {"a slot that another receiver has", [](auto& s) { s.slot->view.active = true; },
+       same_archive, "slot_in_use", Level::warning, "no receiver is running here",
+       "stop the other receiver"},
       {"a gap ahead", [](auto& s) { s.slot->restart_lsn = wal::Lsn(0x5000000); }, same_archive,
        "continuity", Level::warning, "0/5000000", "start the receiver now"},
       {"disk filling", [](auto& s) { s.wal_rate = 1e9; },
@@ -452,6 +455,11 @@ TEST(Doctor, IsContentWhereNothingIsTheMatter) {
   server.settings["archive_command"] = "cp %p /backup/%f";
   EXPECT_THAT(to_text(judge_server(server, plan)),
               HasSubstr("[  ok  ] archive_mode: the server archives as well"));
+  server = good_server();
+  server.slot->view.active = true;  // by the receiver that runs here
+  auto archive = good_archive();
+  archive.in_use = true;
+  EXPECT_THAT(to_text(judge_both(server, archive, plan)), Not(HasSubstr("slot_in_use")));
 }
 
 TEST(Doctor, SaysWhichBaseBackupsTheServerPermits) {
