@@ -97,11 +97,17 @@ std::optional<Error> foreign_history(const StartFacts& facts) {
       "separately, or restored to an earlier point). Connect to the branch that the archive "
       "follows, or archive this one into a separate directory.";
 
+  // (tliSwitchPoint() in access/transam/timeline.c)
+  const auto stock = fmt::format(
+      "could not send replication command \"START_REPLICATION\": ERROR:  requested "
+      "timeline {} is not in this server's history",
+      archive.timeline);
   if (server.timeline == 1) return std::nullopt;
   if (!facts.server_history) {
     if (server.timeline == archive.timeline) return std::nullopt;  // nothing to compare with
     return Error(ErrorKind::conflict,
                  "the server cannot show how its timeline descends from the archive's")
+        .with_stock_text(stock)
         .with("archive's timeline", archive.timeline)
         .with("server's timeline", server.timeline)
         .hint(
@@ -112,6 +118,7 @@ std::optional<Error> foreign_history(const StartFacts& facts) {
   if (!history.contains(archive.timeline))
     return Error(ErrorKind::conflict,
                  "the server's history does not contain the archive's timeline")
+        .with_stock_text(stock)
         .with("archive's timeline", archive.timeline)
         .with("server's timeline", server.timeline)
         .hint(kHint);

@@ -2465,6 +2465,21 @@ TEST(StockHabits, RemovedWalIsNeverSkipped) {
   EXPECT_EQ(dialogue.until<step::Stream>().start, seg(2));
 }
 
+/// The original tries again, too, and nothing is written meanwhile.
+TEST(StockHabits, AHistoryWithTheArchivesTimelineMayComeYet) {
+  for (const bool other : {false, true}) {  // at first the server has no history, or another one
+    SCOPED_TRACE(other);
+    Dialogue dialogue(stock());
+    dialogue.archive_ends_at(2, seg(7));
+    dialogue.identity.timeline = 3;
+    if (other) dialogue.server_histories[3] = "1\t0/580000\tpromoted elsewhere\n";
+    dialogue.until<step::Wait>();
+    dialogue.server_histories[3] = "1\t0/580000\t\n2\t0/780000\t\n";
+    EXPECT_EQ(dialogue.until<step::Stream>().timeline, 2u);
+    EXPECT_EQ(dialogue.waits, (std::vector{5'000ms}));
+  }
+}
+
 TEST(StockHabits, AConflictIsTheEnd) {
   Dialogue dialogue(stock());
   dialogue.until<step::Stream>();
