@@ -71,8 +71,13 @@ std::optional<SystemTime> outage_of(const ReceiverView& receiver) {
 std::string host_words(const std::string& server) {
   const auto colon = server.rfind(':');
   if (colon == std::string::npos || colon == 0) return " -d CONNINFO";
-  return fmt::format(" -h {} -p {}", shell_word(server.substr(0, colon)),
-                     shell_word(server.substr(colon + 1)));
+  auto host = server.substr(0, colon);
+  if (host.starts_with('[')) host = host.substr(1, host.size() - 2);  // "[::1]", as -h takes it
+  return fmt::format(" -h {} -p {}", shell_word(host), shell_word(server.substr(colon + 1)));
+}
+
+std::string slot_words(const ReceiverView& receiver) {
+  return receiver.slot ? " -S " + shell_word(*receiver.slot) : std::string();
 }
 
 /// That file names server, role and slot.
@@ -80,9 +85,10 @@ std::string with_config(const std::string& config) { return " -c " + shell_word(
 
 void ask_doctor(const ReceiverView& receiver, Finding& finding) {
   const auto& config = receiver.config;
-  finding.commands = {"pgweir doctor" + (config.empty()
-                                             ? " -D DIRECTORY" + host_words(receiver.server)
-                                             : with_config(config) + " -D DIRECTORY")};
+  finding.commands = {"pgweir doctor" +
+                      (config.empty()
+                           ? " -D DIRECTORY" + host_words(receiver.server) + slot_words(receiver)
+                           : with_config(config) + " -D DIRECTORY")};
 }
 
 void judge_lag_time(const ReceiverView& receiver, const Limits& limits,
@@ -183,12 +189,10 @@ std::vector<Finding> findings(const receive::ReceiverView& receiver, const Limit
           Topic::candidate);
       found.back().since =
           candidate.silent_since ? candidate.silent_since : candidate.slot_gone_since;
-      found.back().commands = {
-          "pgweir doctor --failover" +
-          (receiver.config.empty()
-               ? " -D DIRECTORY -d CONNINFO" +
-                     (receiver.slot ? " -S " + shell_word(*receiver.slot) : std::string())
-               : with_config(receiver.config) + " -D DIRECTORY")};
+      found.back().commands = {"pgweir doctor --failover" +
+                               (receiver.config.empty()
+                                    ? " -D DIRECTORY -d CONNINFO" + slot_words(receiver)
+                                    : with_config(receiver.config) + " -D DIRECTORY")};
     }
   const auto& comparison = receiver.comparison;
   if (comparison && comparison->difference) {

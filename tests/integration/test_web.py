@@ -195,7 +195,7 @@ def test_an_outage_in_a_real_browser(servers, receivers, new_archive, browser):
     assert "no WAL streams since" in browser.text("#receiver")
     assert "not known: no WAL streams" in browser.text("#receiver")
     assert f"127.0.0.1:{primary.port}, from which no WAL streams" in browser.text("#receiver")
-    assert f"pgweir doctor -D {archive.path} -h 127.0.0.1 -p {primary.port}" in browser.texts(".command")
+    assert f"pgweir doctor -D {archive.path} -h 127.0.0.1 -p {primary.port} -S archive" in browser.texts(".command")
     assert "when it last streamed" in browser.text("#receiver")
     assert "all WAL written since" in browser.text("#verdict .exposure")
     more_polls(browser)

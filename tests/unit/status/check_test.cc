@@ -320,7 +320,12 @@ TEST(Check, NamesTheLastServerInWhatToRunDuringAnOutage) {
   ASSERT_EQ(verdict.findings[0].topic, Topic::not_streaming);
   EXPECT_EQ(verdict.findings[0].commands,
             std::vector<std::string>{"pgweir doctor -D /srv/wal -h db1 -p 5433"});
+  report.receiver->server = "[fd00::7]:5432";
+  report.receiver->slot = "weir";
+  EXPECT_EQ(check(report, {}).findings[0].commands,
+            std::vector<std::string>{"pgweir doctor -D /srv/wal -h fd00::7 -p 5432 -S weir"});
   report.receiver->server.clear();
+  report.receiver->slot.reset();
   EXPECT_EQ(check(report, {}).findings[0].commands,
             std::vector<std::string>{"pgweir doctor -D /srv/wal -d CONNINFO"});
 }
@@ -669,8 +674,8 @@ TEST(Check, NamesTheReceiversOwnFileInWhatToRun) {
       commands(Topic::certificate),
       ::testing::ElementsAre("openssl x509 -noout -subject -issuer -enddate -in /etc/relay.crt",
                              "openssl x509 -noout -subject -issuer -enddate -in /etc/client.crt",
-                             "pgweir doctor -D /srv/wal -h db1 -p 5432",
-                             "pgweir doctor -D /srv/wal -h db1 -p 5432"));
+                             "pgweir doctor -D /srv/wal -h db1 -p 5432 -S weir",
+                             "pgweir doctor -D /srv/wal -h db1 -p 5432 -S weir"));
   report.receiver->config = "/etc/pgweir/main.ini";
   EXPECT_THAT(commands(Topic::store),
               ::testing::Each("pgweir store check -c /etc/pgweir/main.ini -D /srv/wal"));
