@@ -70,6 +70,10 @@ class Reader {
   void setting(std::string_view key, std::string value) {
     if (members_.empty()) throw wrong("a setting before the first section");
     if (value.empty()) throw wrong(fmt::format("\"{}\" has no value", key));
+    // As in configuration files.
+    if (value.size() > 1 && (value.front() == '"' || value.front() == '\'') &&
+        value.front() == value.back())
+      throw wrong(fmt::format("quoted value of \"{}\": the quotes would be part of it", key));
     auto& member = members_.back();
     const auto once = [&](std::optional<std::string>& to) {
       if (to) throw wrong(fmt::format("\"{}\" is specified twice", key));

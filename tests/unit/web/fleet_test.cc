@@ -49,6 +49,7 @@ TEST(FleetFile, IsRefusedWithTheLineThatIsWrong) {
       {"[a]\ndirectory = /a\nurl = http://b\n", "either a directory or a url", 3},
       {"[a]\ndirectory = /a\ndirectory = /b\n", "\"directory\" is specified twice", 3},
       {"[a]\ndirectory =\n", "\"directory\" has no value", 2},
+      {"[a]\ndirectory = \"/a b\"\n", "quoted value of \"directory\"", 2},
       {"[a]\nurl = ftp://b\n", "http:// or https://", 2},
       {"[a]\ndirectory = /a\ntoken-file = /t\n", "token-file without a url", 3},
       {"[a]\nurl = http://b\nbackups = /t\n", "backups without a directory", 3},
