@@ -282,9 +282,10 @@ def test_installs_upgrades_and_goes_without_a_trace(debs, place, root):
     # With nothing of the users in them, the directories go as well, except an empty file system. The user stays, as Debian's do.
     root.sh("rm /etc/pgweir/main.ini /var/lib/pgweir/main/* /var/lib/pgweir/main/.pgweir-last-word /var/lib/pgweir/.pgpass")
     root("dpkg", "-i", third)
-    root.sh("mkdir /var/lib/pgweir/mounted; mount -t tmpfs mounted /var/lib/pgweir/mounted")
+    for directory in ("/var/lib/pgweir/mounted", "/var/cache/pgweir"):
+        root.sh(f"mkdir -p {directory}; mount -t tmpfs mounted {directory}")
     root("dpkg", "-P", "pgweir")
-    root.sh("umount /var/lib/pgweir/mounted; rmdir /var/lib/pgweir/mounted /var/lib/pgweir")
+    root.sh("umount /var/lib/pgweir/mounted /var/cache/pgweir; rmdir /var/lib/pgweir/mounted /var/lib/pgweir /var/cache/pgweir")
     accounts = {f"/etc/{name}{dash}" for name in ("passwd", "group", "shadow", "gshadow")
                 for dash in ("", "-")} | {"/etc/.pwd.lock"}
     assert root.changes() - before - accounts == set()
