@@ -300,11 +300,15 @@ class Sources::Layout {
 
 std::shared_ptr<io::Shelf> Sources::open(const std::string& path) {
   std::shared_ptr<io::Shelf> shelf = io::open_existing_directory(path);
-  const auto theirs = io::identity_of_directory(*shelf);
-  const auto ours = io::identity_of_directory(archive_);
-  if (theirs && ours && theirs->device == ours->device && theirs->inode == ours->inode)
+  if (is_archive(*shelf))
     throw Error(ErrorKind::usage, "this is the archive itself").with("path", path);
   return shelf;
+}
+
+bool Sources::is_archive(io::Shelf& shelf) {
+  const auto theirs = io::identity_of_directory(shelf);
+  const auto ours = io::identity_of_directory(archive_);
+  return theirs && ours && theirs->device == ours->device && theirs->inode == ours->inode;
 }
 
 void Sources::no_source(const std::string& path, std::string what, std::string hint) {
@@ -360,6 +364,7 @@ void Sources::add_directory(const std::string& path) {
   const auto shelf = open(path);
   std::vector<std::string> folders;
   std::vector<std::string> clusters;
+  std::vector<std::string> unsorted;
   std::optional<std::string> below;
   for (const auto& entry : shelf->names()) {
     if (entry.type != Type::directory) continue;
@@ -367,8 +372,20 @@ void Sources::add_directory(const std::string& path) {
     if (is_cluster_folder(entry.name)) clusters.push_back(entry.name);
     if (entry.name == "wal_005") below = entry.name;
     if (entry.name == "wals") below = entry.name;
+    if (entry.name == "incoming" || entry.name == "streaming") unsorted.push_back(entry.name);
   }
-  if (folders.empty() && below) return add_directory(shelf->path_of(*below));
+  if (folders.empty() && below) {
+    // First the WAL that Barman has received, and may move into wals meanwhile.
+    for (const auto& folder : unsorted) {
+      const auto received = io::open_existing_directory(shelf->path_of(folder));
+      const auto names = received->names();
+      if (!is_archive(*received) && std::any_of(names.begin(), names.end(), [](const auto& each) {
+            return looks_like_wal(each.name);
+          }))
+        add_directory(received->path());
+    }
+    return add_directory(shelf->path_of(*below));
+  }
   if (folders.empty() && clusters.size() == 1)
     return add_directory(shelf->path_of(clusters.front()));
   std::sort(folders.begin(), folders.end());

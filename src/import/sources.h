@@ -13,7 +13,8 @@ namespace weir::importing {
 /// program's layout, whose directories are read as one:
 ///
 /// - Barman: wals/0123456789ABCDEF/NAME, compressed without a suffix (so the first bytes decide);
-///   the server's directory, wals, or one of the subdirectories may be named;
+///   the server's directory (then incoming and streaming are read, too), wals, or one of the
+///   subdirectories may be named;
 /// - pgBackRest: archive/STANZA/15-1/0123456789ABCDEF/NAME-SHA1[.gz|.lz4|.zst]; the stanza's
 ///   directory, 15-1, or one of the subdirectories;
 /// - WAL-G: wal_005/NAME.lz4; the directory above it, too.
@@ -38,6 +39,7 @@ class Sources {
   void add_directory(const std::string& path);
   void add_file(const std::string& path);
   [[nodiscard]] std::shared_ptr<io::Shelf> open(const std::string& path);
+  [[nodiscard]] bool is_archive(io::Shelf& shelf);
   void no_source(const std::string& path, std::string what, std::string hint = {});
 
   io::Directory& archive_;

@@ -133,6 +133,26 @@ TEST_F(SourcesTest, ReadsBarmansFolders) {
   }
 }
 
+/// Its cron moves segments into wals once a minute, and a server that has failed has no cron.
+TEST_F(SourcesTest, ReadsWhatBarmanHasNotSortedYet) {
+  put("barman/wals/" + name_of(4).substr(0, 16), name_of(4),
+      verify::packed(Method::gzip, content(4)));
+  put("barman/incoming", name_of(5), content(5));
+  put("barman/streaming", name_of(6), content(6));
+  put("barman/streaming", name_of(7), content(7));
+  put("barman/errors", name_of(7) + ".error", content(6));
+  expect_mended(import({"barman"}));
+  std::filesystem::remove(place / "barman/incoming" / name_of(5));  // empty now
+  EXPECT_TRUE(import({"barman"}).done());
+}
+
+TEST_F(SourcesTest, IsNoSourceOfItsOwnAsBarmansReceiver) {
+  for (const auto segno : {4, 5, 6, 7})
+    put("barman/wals/0000000100000000", name_of(segno), content(segno));
+  std::filesystem::create_directory_symlink(place / "archive", place / "barman/streaming");
+  expect_mended(import({"barman"}));
+}
+
 TEST_F(SourcesTest, ReadsPgbackrestsArchiveAndChecksItsDigests) {
   const auto folder = "archive2/main/15-1/" + name_of(4).substr(0, 16);
   put("archive2/main", "archive.info", test::as_bytes("x"));
