@@ -62,6 +62,14 @@ bool looks_like_wal(std::string_view name) {
           name.substr(8).starts_with(".history"));
 }
 
+/// How GnuPG's output begins: a session key, encrypted for a key or a passphrase (RFC 9580, 5.1 and
+/// 5.3).
+bool is_openpgp(std::string_view bytes) {
+  return bytes.size() > 3 &&
+         ((bytes[0] == '\x84' && bytes[2] == 3) || (bytes[0] == '\x85' && bytes[3] == 3) ||
+          (bytes[0] == '\x8c' && bytes[2] == 4));
+}
+
 /// The type of a file by its first bytes, if its name does not show it.
 struct Content {
   Method method = Method::none;
@@ -94,6 +102,7 @@ Content content_of(io::Shelf& shelf, const std::string& name) {
   if (bytes.size() == front.size() && bytes.starts_with("\xff\x06") && bytes.substr(4) == "sNaPpY")
     return {Method::none, form(".snappy")};
   if (bytes.starts_with("Salted__")) return {Method::none, &kEncrypted};
+  if (is_openpgp(bytes)) return {Method::none, form(".gpg")};
   return {};
 }
 
@@ -207,7 +216,8 @@ class Sources::Layout {
       left_out_.back().no_source = true;
       return;
     }
-    if (archive::is_backup_history_name(name)) return;
+    // (WAL-G's: the blocks that 16 segments change.)
+    if (archive::is_backup_history_name(name) || name.find("_delta") == kNameDigits) return;
     auto rest = name.substr(std::min(name.size(), kNameDigits));
     const auto digits = name.substr(0, kNameDigits);
     const bool history = name.size() > 8 && name[8] == '.';
@@ -237,7 +247,7 @@ class Sources::Layout {
     if (!parsed) return tell_unreadable(*folder, entry.name, nullptr);
     const bool segments_size = std::has_single_bit(entry.size) && kSmallestSegment <= entry.size &&
                                entry.size <= kLargestSegment;
-    if (!sha1.empty() || (parsed->method == Method::none && (tree || !segments_size))) {
+    if (tree || !sha1.empty() || parsed->method != Method::none || !segments_size) {
       const auto content = content_of(*folder, entry.name);
       if (content.other != nullptr) return tell_unreadable(*folder, entry.name, content.other);
       if (parsed->method == Method::none) parsed->method = content.method;

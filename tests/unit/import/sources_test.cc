@@ -202,6 +202,25 @@ TEST_F(SourcesTest, NamesWhatOthersUnpack) {
   result = import({"encrypted"});
   EXPECT_THAT(told(result), HasSubstr("it is encrypted"));
   EXPECT_FALSE(result.done());
+  // Barman and WAL-G add no suffix for encryption.
+  for (const auto* const begin : {"\x85\x02\x0c\x03key", "\x84\x5e\x03key", "\x8c\x0d\x04key"}) {
+    put("barman/wals/0000000100000000", name_of(4), test::as_bytes(begin));
+    put("gpg/wal_005", name_of(4) + ".lz4", test::as_bytes(begin));
+    for (const auto* const source : {"barman", "gpg"}) {
+      result = import({source});
+      EXPECT_THAT(told(result), HasSubstr("gpg --decrypt")) << source;
+      EXPECT_FALSE(result.done());
+    }
+  }
+}
+
+TEST_F(SourcesTest, PassesOverTheBlockListsOfWalG) {
+  for (const auto segno : {4, 5, 6, 7})
+    put("walg/wal_005", name_of(segno) + ".lz4", verify::packed(Method::lz4, content(segno)));
+  put("walg/wal_005", "000000010000000000000000_delta.lz4", test::as_bytes("blocks"));
+  const auto result = import({"walg"});
+  expect_mended(result);
+  EXPECT_THAT(result.left_out, IsEmpty()) << told(result);
 }
 
 TEST_F(SourcesTest, TakesFilesThatWereNamed) {
