@@ -382,6 +382,7 @@ void Sources::add_directory(const std::string& path) {
     if (is_cluster_folder(entry.name)) clusters.push_back(entry.name);
     if (entry.name == "wal_005") below = entry.name;
     if (entry.name == "wals") below = entry.name;
+    if (entry.name == "pg_wal") below = entry.name;  // of a data directory, or of a base backup
     if (entry.name == "incoming" || entry.name == "streaming") unsorted.push_back(entry.name);
   }
   if (folders.empty() && below) {

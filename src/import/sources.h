@@ -17,7 +17,8 @@ namespace weir::importing {
 ///   subdirectories may be named;
 /// - pgBackRest: archive/STANZA/15-1/0123456789ABCDEF/NAME-SHA1[.gz|.lz4|.zst]; the stanza's
 ///   directory, 15-1, or one of the subdirectories;
-/// - WAL-G: wal_005/NAME.lz4; the directory above it, too.
+/// - WAL-G: wal_005/NAME.lz4; the directory above it, too;
+/// - a server's data directory or a base backup: pg_wal.
 ///
 /// No other directory is read. Files that look like WAL and cannot be read are reported, with what
 /// to do: formats that other programs decompress, broken links, directories named like a segment.

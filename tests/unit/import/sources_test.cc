@@ -214,6 +214,15 @@ TEST_F(SourcesTest, NamesWhatOthersUnpack) {
   }
 }
 
+TEST_F(SourcesTest, ReadsTheWalOfADataDirectory) {
+  for (const auto segno : {4, 5, 6, 7}) put("data/pg_wal", name_of(segno), content(segno));
+  for (const auto* const other : {"data/base", "data/global", "data/pg_wal/archive_status"})
+    std::filesystem::create_directories(place / other);
+  const auto result = import({"data"});
+  expect_mended(result);
+  EXPECT_THAT(result.left_out, IsEmpty()) << told(result);
+}
+
 TEST_F(SourcesTest, PassesOverTheBlockListsOfWalG) {
   for (const auto segno : {4, 5, 6, 7})
     put("walg/wal_005", name_of(segno) + ".lz4", verify::packed(Method::lz4, content(segno)));
