@@ -145,10 +145,15 @@ void Lineage::take_over_aborted(wal::TimelineId id, wal::Lsn start,
   for (const auto& record : timeline(id).wal.records()) {
     if (record.kind != testing::WalBuilder::Kind::aborted) continue;
     const auto header_end = record.start + wal::kRecordHeaderSize;
-    if (record.start < start || header_end > start + wal.size()) continue;
-    const auto truth = bytes(id, record.start, std::min(record.end, start + wal.size()));
-    const auto got = wal.subspan(record.start - start, truth.size());
-    if (std::equal(got.begin(), got.begin() + wal::kRecordHeaderSize, truth.begin()))
+    const auto end = std::min(record.end, start + wal.size());
+    // One that begins in the segment before continues after this one's page header.
+    const bool began_before = header_end <= start && record.end > start;
+    const auto from = began_before ? start + wal::kLongHeaderSize : record.start;
+    if (began_before ? from >= end : record.start < start || header_end > end) continue;
+    const auto truth = bytes(id, from, end);
+    const auto got = wal.subspan(from - start, truth.size());
+    if (began_before ||
+        std::equal(got.begin(), got.begin() + wal::kRecordHeaderSize, truth.begin()))
       std::copy(truth.begin(), truth.end(), got.begin());
   }
 }

@@ -95,7 +95,7 @@ class Lineage {
   /// Where the record that the byte at `lsn` belongs to ends.
   [[nodiscard]] wal::Lsn record_end(wal::TimelineId id, wal::Lsn lsn) const;
   /// Puts the WAL of the records whose continuation was overwritten into `wal`, which begins at
-  /// `start`, where it has their headers.
+  /// `start`, a segment's first byte: where it has their headers, or the segment before has them.
   void take_over_aborted(wal::TimelineId id, wal::Lsn start, std::span<std::byte> wal) const;
   /// What a reader that begins at `lsn` can read first: it drops the rest of a record that begins
   /// before.
