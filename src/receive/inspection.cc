@@ -213,7 +213,7 @@ void Inspection::sync_copies(const archive::Listing& listing) {
     if (synced) {
       if (durable_before_ && segment < *durable_before_) return;
       const auto identity = io::identity_of(directory_, entry->name.to_string());
-      if (!identity) return;
+      if (!identity) continue;  // compressed meanwhile, which flushes it
       const auto age = now - std::chrono::nanoseconds(identity->changed_ns);
       if (age >= kWrittenBack || age <= -kWrittenBack) return;
       archive::sync_finished(directory_, segment);
