@@ -378,7 +378,7 @@ def test_recvlogical_stopped_before_it_has_the_slot_is_no_success(servers, recei
     writer = subprocess.Popen([DEBIAN_BIN / "psql", "-qX", "-d", server.conninfo(dbname="postgres")], stdin=subprocess.PIPE)
     writer.stdin.write(b"BEGIN; INSERT INTO t (v) VALUES ('1');\n")
     writer.stdin.flush()
-    wait_for(lambda: server.sql("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'") == "1",
+    wait_for(lambda: server.sql("SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL") == "1",
              "the transaction")
     receiver = receivers.start([recvlogical, "-d", server.conninfo(dbname="postgres"), "-S", "s", "-v", *actions])
     receiver.wait_log('creating replication slot "s"')
