@@ -11,7 +11,7 @@ import time
 import pytest
 
 from support import wal
-from support.process import wait_for
+from support.process import preload, wait_for
 from support.receiver import pgweir
 from support.recovery import base_backup, hand_over, recover, restore_command
 from support.scenario import reported, status_of_receiver, streaming
@@ -239,12 +239,16 @@ def test_a_sound_archive_in_every_form_is_quiet(archived, receivers):
 
 
 def test_a_disk_that_hangs_while_sizes_are_looked_at_holds_nobody_up(archived, receivers,
-                                                                     sync_fault):
+                                                                     sync_fault, place):
     """Only the looking opens the file in the middle: it streams and stops all the same."""
     primary, archive, segments = archived
     damage(archive, segments[2], ".gz")
     sync_fault.set("open 0")  # of files that end so
-    receiver = receivers.pgweir(archive, primary, "--log-level", "debug", env=sync_fault.env)
+    # An hour later: the receiver flushes what was copied into the archive within the last minute.
+    (place / "clock").write_text("3600")
+    libraries = f"{sync_fault.env['LD_PRELOAD']} {preload(place, 'jumping_clock.c')}"
+    receiver = receivers.pgweir(archive, primary, "--log-level", "debug",
+                                env={**sync_fault.env, "LD_PRELOAD": libraries, "PGWEIR_TEST_CLOCK": str(place / "clock")})
     streaming(primary)
     wait_for(lambda: sync_fault.count() >= 1, "an open to hang")
     reported(primary, primary.write_wal(1))
