@@ -20,8 +20,10 @@ GIB = 1 << 30
 
 
 def in_turn(contenders, round_number):
-    shift = round_number % len(contenders)
-    return contenders[shift:] + contenders[:shift]
+    """Backward in each second round: none always comes after the same one, whose files the disk may still be busy with."""
+    shift = round_number // 2 % len(contenders)
+    order = contenders[shift:] + contenders[:shift]
+    return order[::-1] if round_number % 2 else order
 
 
 # --- Catching up
