@@ -37,8 +37,7 @@ def missing(path):
 
 
 def test_everything_that_is_missing_is_reported(clone):
-    steps = re.search(r"^STEPS = \((.*?)^\)", (clone / "scripts" / "release").read_text(), re.MULTILINE | re.DOTALL)[1]
-    steps = re.findall(r'"([^"]+)"', steps)
+    steps = re.search(r"no record that these parts have passed .*?: (.*)", missing(clone))[1].split("; ")
     assert "integration" in steps and "soak" in steps
     own = (clone / "scripts" / "test").read_text()
     for step in steps:
@@ -89,14 +88,31 @@ def test_everything_that_is_missing_is_reported(clone):
     commit(clone)
 
     # As scripts/test records it: see the next test.
-    record, digest = clone / "tests" / "passed", digest_of_files(clone)
-    record.write_text("\n".join([digest, *steps[:-1]]) + "\n")
+    def pass_step(step):
+        run([clone / "scripts" / "release", "record", "HEAD", step, "passed"], cwd=clone)
+
+    for step in steps[:-1]:
+        pass_step(step)
     assert "tree has changes" in missing(clone)
     commit(clone)
     assert f"): {steps[-1]}\n" in missing(clone)
-    record.write_text("\n".join([digest, *steps]) + "\n")
+    pass_step(steps[-1])
     commit(clone)
     assert missing(clone) == "", "a commit of the record alone changes no tested file"
+
+    def without_record(changed):
+        changed.write_text(changed.read_text() + "\n")
+        commit(clone)
+        said = missing(clone)
+        run(["git", "checkout", "--quiet", "HEAD~"], cwd=clone)
+        return set(re.search(r": (.*)", said.partition("these parts have passed")[2])[1].split("; "))
+
+    every, servers, no_servers = {"integration"}, {"crash, power", "sanitizers, tsan, real servers 2"}, {"unit", "sanitizers, tsan"}
+    assert without_record(man) == set(steps)
+    documents = without_record(chapter)
+    assert documents >= every and not documents & (servers | no_servers)
+    with_servers = without_record(clone / "tests" / "integration" / "conftest.py")
+    assert with_servers >= every | servers | documents and not with_servers & no_servers
     (clone / "man" / "pgweir.1").chmod(0o755)
     commit(clone)
     assert "no record" in missing(clone)
@@ -104,10 +120,6 @@ def test_everything_that_is_missing_is_reported(clone):
     assert missing(clone) == ""
     run(["git", "tag", "v7.8.9"], cwd=clone)
     assert "the tag v7.8.9 exists" in missing(clone)
-
-
-def digest_of_files(clone):
-    return run(["bash", "-c", "git ls-files --stage -- ':!tests/passed' | sha256sum"], cwd=clone).stdout.split()[0]
 
 
 def test_what_passes_is_recorded_for_a_commit_without_changes(clone):
@@ -121,25 +133,27 @@ def test_what_passes_is_recorded_for_a_commit_without_changes(clone):
     def recorded(steps):
         (clone / "build" / "try").write_text(script.replace('\nmain "$@"\n', f"\n{steps}\n"))
         run(["bash", "build/try"], check=False, cwd=clone)
-        digest, _, passed = record.read_text().partition("\n")
-        assert digest == digest_of_files(clone)
-        return passed
+        return [line.partition(" ")[2] for line in record.read_text().splitlines()]
 
-    assert recorded("step 'good, (1)' true; step bad false; step other true") == "good, (1)\nother\n"
-    assert recorded("step 'good, (1)' false") == "other\n", "the last run counts"
+    named = "integration, once more (1)"
+    assert recorded(f"step '{named}' true; step format false; step unit true; step unknown true") == [named, "unit"]
+    assert recorded(f"step '{named}' false") == ["unit"], "the last run counts"
     commit(clone)
-    assert recorded("step fourth true") == "other\nfourth\n", "a commit of the record alone changes no tested file"
+    assert recorded("step fuzz true") == ["unit", "fuzz"], "a commit of the record alone changes no tested file"
     skips = """ctest() { echo " 1/2 Test #7: integration.SUITE ....***Skipped   0.40 sec"; echo "2/2 Test #8: crash.power ....   Passed   0.40 sec"; }
                step integration run_integration"""
-    assert recorded(skips.replace("SUITE", "tap_pg_receivewal_19")) == "other\nfourth\nintegration\n"
-    assert recorded(skips.replace("SUITE", "version_13")) == "other\nfourth\n", "what was not run is not recorded"
+    assert recorded(skips.replace("SUITE", "tap_pg_receivewal_19")) == ["unit", "fuzz", "integration"]
+    assert recorded(skips.replace("SUITE", "version_13")) == ["unit", "fuzz"], "what was not run is not recorded"
     (clone / "README.md").write_text("")
-    assert recorded("step fifth true") == "other\nfourth\n", "nor with a change that is not committed"
+    assert recorded("step mutants true") == ["unit", "fuzz"], "nor with a change that is not committed"
     commit(clone)
-    assert recorded("step sixth true") == "sixth\n", "another file is another content"
+    assert recorded("step format true") == ["unit", "fuzz", "format"], "a document is nothing that these depend on"
+    (clone / "CMakeLists.txt").write_text("")
+    commit(clone)
+    assert recorded("step format true") == ["format"], "another file is another content"
     changelog = clone / "CHANGELOG.md"
     changelog.write_text("## Unreleased\n\n" + changelog.read_text())
     commit(clone)
-    (clone / "build" / "try").write_text(script.replace('\nmain "$@"\n', "\nstep seventh true\n"))
+    (clone / "build" / "try").write_text(script.replace('\nmain "$@"\n', "\nstep soak true\n"))
     run(["bash", "build/try"], check=False, cwd=clone)
-    assert "sixth" in record.read_text() and "seventh" not in record.read_text(), "only what is to be released"
+    assert "format" in record.read_text() and "soak" not in record.read_text(), "only what is to be released"
