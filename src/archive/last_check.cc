@@ -28,7 +28,7 @@ constexpr std::size_t kLongestProblem = 400;
 constexpr unsigned kLastCheckMode = 0644;
 
 /// A copy of the directory has another one, and its files were not checked. (The device's number
-/// may change with a restart.) 0: unknown.
+/// may change with a restart, and with FUSE the inode as well.) 0: unknown.
 std::uint64_t inode_of(io::Shelf& shelf) {
   const auto identity = io::identity_of_directory(shelf);
   return identity ? identity->inode : 0;
@@ -80,13 +80,16 @@ std::optional<LastCheck> read_last_check(io::Shelf& shelf, LastCheck::Kind kind)
   if (!json.is_object()) return std::nullopt;
   try {
     if (json.at("version").get<int>() != kLastCheckVersion) return std::nullopt;
-    if (json.at("directory_inode").get<std::uint64_t>() != inode_of(shelf)) return std::nullopt;
+    const bool passed = json.at("passed").get<bool>();
+    // A failure counts: a copy has the same damage.
+    if (passed && json.at("directory_inode").get<std::uint64_t>() != inode_of(shelf))
+      return std::nullopt;
     const auto time = wal::PgTime::parse(json.at("time").get<std::string>());
     const auto from = wal::Lsn::parse(json.at("from").get<std::string>());
     const auto to = wal::Lsn::parse(json.at("to").get<std::string>());
     if (!time || !from || !to) return std::nullopt;
     return LastCheck{.time = time->system_time(),
-                     .passed = json.at("passed").get<bool>(),
+                     .passed = passed,
                      .whole = json.at("whole").get<bool>(),
                      .timeline = json.at("timeline").get<wal::TimelineId>(),
                      .from = *from,

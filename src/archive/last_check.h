@@ -36,8 +36,8 @@ struct LastCheck {
 /// a check is lost with it. `directory` is a path. Throws Error{io, disk_full};
 /// Error{conflict} for a server's own directory, in which nothing is written.
 void keep_last_check(const std::string& directory, LastCheck::Kind kind, const LastCheck& check);
-/// nullopt: there is none, it cannot be read, or it came along with a copy of the directory that it
-/// is about. Throws Error{io}.
+/// nullopt: there is none, it cannot be read, or it passed and came along with a copy of the
+/// directory that it is about. Throws Error{io}.
 [[nodiscard]] std::optional<LastCheck> read_last_check(io::Shelf& shelf, LastCheck::Kind kind);
 
 }  // namespace weir::archive

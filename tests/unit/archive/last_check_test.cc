@@ -67,6 +67,16 @@ TEST(LastCheck, OfACopiedDirectoryIsNotThatOfTheCopy) {
             check_of(true, true, 1));
 }
 
+/// The inode may change with each mount (FUSE).
+TEST(LastCheck, ThatFailedCountsInADirectoryWithAnotherInode) {
+  const test::TemporaryDirectory place;
+  std::filesystem::create_directory(place.path("one"));
+  keep_last_check(place.path("one"), Kind::verify, check_of(false, true, 1));
+  std::filesystem::copy(place.path("one"), place.path("two"));
+  EXPECT_EQ(read_last_check(*io::open_existing_directory(place.path("two")), Kind::verify),
+            check_of(false, true, 1));
+}
+
 TEST(LastCheck, IsNotKeptInAServersDirectory) {
   const test::TemporaryDirectory place;
   const auto directory = io::open_existing_directory(place.path(""));
