@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "store/ledger/manifest_prune.h"
 #include "store/ledger/manifest_reader.h"
 #include "store/ledger/manifest_writer.h"
+#include "store/listing.h"
 
 namespace weir::prune {
 
@@ -37,11 +39,15 @@ std::optional<PruneRecord> record_prune(store::ObjectStore& store, const store::
     for (const auto& segment : number) newest = std::max(newest, segment.name.timeline());
   const auto first =
       plan.files == 0 ? begin->segno(size) : plan.numbers.back().front().name.segno(size) + 1;
-  // Another program may have removed segments of a newer one.
-  const auto told =
-      store::told_before(chains, wal::SegmentName(newest, first, size), is_signed && key);
+  auto told = store::told_before(chains, wal::SegmentName(newest, first, size), is_signed && key);
+  // Those of a newer timeline that are there were stored after the plan was made, and stay: a
+  // recovery to an earlier point in time has just begun it.
+  while (!told.empty() && told.rbegin()->timeline() > newest &&
+         !insist(patience, [&] { return store::forms_of(store, layout, *told.rbegin()); }).empty())
+    told.erase(std::prev(told.end()));
   if (plan.files == 0 && told.empty()) return std::nullopt;
   const auto by_others = plan.files == 0 ? told.size() : std::size_t{0};
+  // Another program may have removed segments of a newer timeline.
   if (!told.empty()) newest = std::max(newest, told.rbegin()->timeline());
   begin = wal::SegmentName(newest, first, size);
   if (is_signed && !key)

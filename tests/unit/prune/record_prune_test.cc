@@ -147,6 +147,21 @@ TEST_F(RecordPrune, SaysWhichTimelineWasTheNewestThatAnotherProgramRemoved) {
   }
 }
 
+/// Timeline 2 began before the new start, and its first segment was stored, after the plan was
+/// made.
+TEST_F(RecordPrune, LeavesOutATimelineThatHasJustBegun) {
+  write();
+  store_.place(layout_.key({2, 3, kSize}), test::bytes_of("new"));
+  store::ManifestWriter writer(store_, layout_, nullptr, log_);
+  writer.start({}, "aaaaaaaaaaaaaaaa");
+  writer.append(
+      {.name = wal::SegmentName(2, 3, kSize).to_string(), .size = 3, .system_identifier = 4711});
+  writer.put();
+  EXPECT_EQ(record(plan_of(6))->begin, name(6));
+  EXPECT_FALSE(store::is_pruned({2, 3, kSize}, store::read_begins(store_, layout_, {}, {})));
+  EXPECT_FALSE(record(plan_of(6, 6))) << "nothing was removed by another program";
+}
+
 TEST_F(RecordPrune, TellsOfWhatAnotherProgramRemoved) {
   write();
   for (const std::uint64_t segno : {1, 2, 3}) store_.objects.erase(layout_.key(name(segno)));
