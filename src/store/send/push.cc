@@ -155,13 +155,24 @@ std::size_t Push::prepare() {
   if (!identity) return 0;  // only an empty .partial: the cluster is not known yet
   cluster_ = *identity;
   auto mark = ledger_.start(cluster_);
-  look_for_vanished(mark, listing);
+  bool answers = true;
+  try {
+    look_for_vanished(mark, listing);
+  } catch (const StoreError& error) {
+    // A listing of all objects may always take too long. Uploads need only its end.
+    if (!may_pass(error.trouble()) || stopping()) throw;
+    answers = false;
+    result_.failures.push_back(
+        Error(ErrorKind::retry, "could not check that the store still has the uploaded files")
+            .with("reason", error.what())
+            .hint(error.hint()));
+  }
   UploadPlan plan(mark);
   plan.offer(listing);
   const auto items = plan.pending();
   sender_.begin(std::move(mark));
   while (!items.empty() && !ledger_.is_open())
-    insist(patience_, [&] {
+    insist(answers ? patience_ : kOnce, [&] {
       ledger_.open_further();
       return true;
     });

@@ -53,11 +53,11 @@ struct PushResult {
 };
 
 /// Uploads each complete segment and history of the archive that is not in the mark (mark.h), or no
-/// longer in the store (one listing each time): in order per timeline, several at once, each as one
-/// object that is written once. The mark covers only an unbroken sequence, and only what the store
-/// has confirmed. Can run alongside any receiver, or alone, but not alongside another push:
-/// Error{retry}. Throws Error{conflict} if the place has another cluster's WAL, StoreError if the
-/// store is unavailable, Error{durability} if the mark cannot be written.
+/// longer in the store (one listing each time, which may fail): in order per timeline, several at
+/// once, each as one object that is written once. The mark covers only an unbroken sequence, and
+/// only what the store has confirmed. Can run alongside any receiver, or alone, but not alongside
+/// another push: Error{retry}. Throws Error{conflict} if the place has another cluster's WAL,
+/// StoreError if the store is unavailable, Error{durability} if the mark cannot be written.
 [[nodiscard]] PushResult push(io::Directory& archive, ObjectStore& store, const Layout& layout,
                               const PushOptions& options, Threads& threads, Log& log);
 

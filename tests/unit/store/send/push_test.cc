@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <random>
 #include <set>
+#include <utility>
 
 #include "archive/home.h"
 #include "archive/listing.h"
@@ -76,7 +77,7 @@ class PushTest : public ::testing::Test {
     return store::push(*directory, store_, kLayout,
                        {.store_name = place,
                         .jobs = jobs,
-                        .retry_for = std::chrono::seconds(20),
+                        .retry_for = retry_for_,
                         .sealing = sealing_,
                         .compression = compression_,
                         .seed = 7},
@@ -126,6 +127,7 @@ class PushTest : public ::testing::Test {
   WalBuilder wal_{WalBuilder::Options{}};
   ArchiveBuilder builder_;
   MemoryStore store_;
+  std::chrono::milliseconds retry_for_{20'000};
   Sealing sealing_;
   std::optional<codec::Compression> compression_;
 };
@@ -160,6 +162,22 @@ TEST_F(PushTest, SendsAgainWhatTheStoreHasLost) {
   EXPECT_EQ(mark()->sent.size(), 1u);
   expect_manifest_is_whole();
   EXPECT_EQ(push().vanished, 0u);
+}
+
+/// Such as in a bucket with versioning, with a million delete markers before the first object.
+TEST_F(PushTest, SendsThoughNotAllObjectsCanBeListed) {
+  push();
+  builder_.segments(wal_, 6, 7);
+  bool listed = false;
+  store_.fault = [&](const MemoryStore::Call& call) {
+    return call.what == "list" && !std::exchange(listed, true) ? Fault::lost_request : Fault::none;
+  };
+  retry_for_ = {};
+  const auto result = push();
+  EXPECT_EQ(result.segments, 1u);
+  ASSERT_EQ(result.failures.size(), 1u);
+  EXPECT_EQ(result.failures.front().kind(), ErrorKind::retry);
+  EXPECT_TRUE(mark()->has(wal::SegmentName(1, 6, kSize)));
 }
 
 TEST_F(PushTest, DoesNotCountAsSentWhatCouldNotBeSentAgain) {
