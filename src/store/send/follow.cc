@@ -66,7 +66,11 @@ Follow::Follow(io::Directory& archive, ObjectStore& store, const Layout& layout,
                     add(item, file ? &*file : nullptr);
                   },
               .recorded = [this] { look_.due = Time{}; },
-              .emptied = [this] { ledger_.place_was_emptied(); },
+              .emptied =
+                  [this] {
+                    ledger_.place_was_emptied();
+                    next_audit_.due = Time{};  // what it lacks is sent again at once
+                  },
               .whole = [this] { ledger_.place_is_whole(sender_.mark()); }},
              threads, report_, log),
       sender_(archive, *this,

@@ -219,6 +219,7 @@ class Follow final : private Sender::Client {
   Round& open_ = others_[0];
   Round& remove_ = others_[1];
   Round& doubt_ = others_[3];
+  Round& next_audit_ = others_[4];
 
   // Guarded by mutex_.
   std::uint64_t changes_ = 0;  ///< for the coordinating thread to process

@@ -846,6 +846,16 @@ TEST_F(FollowTest, SendsNothingToAPlaceThatAnotherClusterHasClaimed) {
   EXPECT_TRUE(wait_for([&] { return stored(key(4)).has_value(); }));
 }
 
+TEST_F(FollowTest, SendsAgainAtOnceWhatAStoreLacksThatWasEmptied) {
+  options_.place_every = 1ms;
+  start();
+  ASSERT_TRUE(wait_sent(3));
+  static_cast<void>(store_.remove(std::array{key_of_cluster(kLayout), key(1), key(2), key(3)}));
+  builder_.segments(wal_, 4, 5);
+  for (const std::uint64_t segno : {4, 1, 2, 3})
+    EXPECT_TRUE(wait_for([&] { return stored(key(segno)).has_value(); })) << segno;
+}
+
 TEST_F(FollowTest, SendsNoMoreOfABacklogToAPlaceThatAnotherClusterHasClaimed) {
   builder_.segments(wal_, 4, 9);
   options_.jobs = 1;
