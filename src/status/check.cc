@@ -178,6 +178,10 @@ void judge_store(const StatusReport& report, const Limits& limits, Verdict& verd
   auto oldest = report.store ? report.store->oldest_pending_age : std::nullopt;
   if (report.receiver && report.receiver->store)
     oldest = std::max(oldest, report.receiver->store->oldest_pending(report.receiver->taken));
+  else if (limits.expects_store && !report.store && (report.receiver || limits.at_rest))
+    add(Level::unknown,
+        "it is unknown whether a store has the finished WAL: neither the receiver nor --store "
+        "names one");
   if (oldest && *oldest > *limits.max_store_age)
     add(Level::critical, fmt::format("finished WAL has not been sent to the store for {}",
                                      format_duration(*oldest)));

@@ -232,6 +232,23 @@ TEST(Check, NeedsNoReceiverWhereNoneIsExpected) {
   EXPECT_EQ(check(report, limits).level, Level::unknown);
 }
 
+/// The receiver was started without its options for the store.
+TEST(Check, DoesNotTakeAnUnknownStoreForAnEmptyQueue) {
+  const Limits limits{.max_store_age = 1h, .expects_store = true};
+  auto report = with_wal(report_with(kWell));
+  EXPECT_EQ(check(report, limits).level, Level::unknown);
+  EXPECT_THAT(check(report, limits).line, HasSubstr("whether a store has the finished WAL"));
+  EXPECT_EQ(check(report, {.max_store_age = 1h}).level, Level::ok) << "one of several on a page";
+  EXPECT_EQ(check(report, {.expects_store = true}).level, Level::ok);
+  EXPECT_EQ(check(with_wal(report_with(nullptr)), limits).level, Level::critical);
+  report.store.emplace();
+  EXPECT_EQ(check(report, limits).level, Level::ok);
+  auto copy = with_wal(report_with(nullptr));
+  auto at_rest = limits;
+  at_rest.at_rest = true;
+  EXPECT_EQ(check(copy, at_rest).level, Level::unknown);
+}
+
 /// The file system of a copy is not mounted, or the store's prefix has a typing error.
 TEST(Check, DoesNotTakeAnEmptyDirectoryForAnArchiveAtRest) {
   const Limits limits{.at_rest = true};
