@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace weir {
@@ -23,5 +24,8 @@ template <typename Number>
   if (code != std::errc() || stop != end) return std::nullopt;
   return number;
 }
+
+/// A word of a shell's command line, quoted if necessary.
+[[nodiscard]] std::string shell_word(std::string_view text);
 
 }  // namespace weir

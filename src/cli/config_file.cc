@@ -14,6 +14,7 @@
 #include <system_error>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "cli/commands.h"
 #include "cli/options/common_options.h"
 #include "cli/password.h"
@@ -64,7 +65,7 @@ std::string read_config_file_for_check(const std::string& path, std::vector<Erro
             .with("mode", fmt::format("{:04o}", state.st_mode & 07777u))
             .hint(fmt::format("Use a password file instead (passfile=...), or run chmod 600 {}; "
                               "a file owned by root can have mode 0640.",
-                              path));
+                              shell_word(path)));
     if (errors == nullptr) throw std::move(error);
     errors->push_back(std::move(error));
   }

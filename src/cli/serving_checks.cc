@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "base/units.h"
 #include "cli/runtime/access_files.h"
 #include "cli/runtime/serve_listeners.h"
@@ -53,7 +54,7 @@ void check_users(doctor::Checks& checks, const ServeRequest& request, const rela
                        {"--serve-users FILE"});
   if (request.users && open_to_others(*request.users))
     return checks.warn(kName, fmt::format("all users of this machine can read {}", *request.users),
-                       {"chmod 640 " + *request.users});
+                       {"chmod 640 " + shell_word(*request.users)});
   checks.ok(kName, fmt::format("{} with a password", users->size()));
 }
 
@@ -139,11 +140,12 @@ void check_socket(doctor::Checks& checks, const ServeRequest& request) {
                         "(RuntimeDirectory= of systemd)"});
   constexpr unsigned kOthersEnter = 01;
   if ((place->mode & kOthersEnter) == 0)
-    return checks.warn(kName,
-                       fmt::format("other users cannot enter {} (mode {:04o}): their clients "
-                                   "cannot reach the socket",
-                                   *request.socket, place->mode),
-                       {"nothing, if this is intended", "chmod o+x " + *request.socket});
+    return checks.warn(
+        kName,
+        fmt::format("other users cannot enter {} (mode {:04o}): their clients "
+                    "cannot reach the socket",
+                    *request.socket, place->mode),
+        {"nothing, if this is intended", "chmod o+x " + shell_word(*request.socket)});
   checks.ok(kName, path + " can be created");
 }
 

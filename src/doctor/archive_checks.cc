@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/text.h"
 #include "base/units.h"
 #include "doctor/check_list.h"
 #include "doctor/checks.h"
@@ -39,16 +40,16 @@ void check_place(Checks& checks, const ArchiveFacts& archive) {
   if (place.read_only)
     checks.fail("permissions", "the file system is mounted read-only", {"mount it read-write"});
   else if (!place.writable)
-    checks.fail(
-        "permissions",
-        fmt::format("this user cannot write to it (owner {}, mode {:04o})", place.owner_name,
-                    place.mode),
-        {fmt::format("run pgweir as {}, or: chown ... {}", place.owner_name, archive.path)});
+    checks.fail("permissions",
+                fmt::format("this user cannot write to it (owner {}, mode {:04o})",
+                            place.owner_name, place.mode),
+                {fmt::format("run pgweir as {}, or: chown ... {}", place.owner_name,
+                             shell_word(archive.path))});
   else if ((place.mode & (kGroupWrites | kOthers)) != 0)
     checks.warn("permissions",
                 fmt::format("others have access (mode {:04o}): WAL holds the data of every table",
                             place.mode),
-                {fmt::format("chmod 700 {}", archive.path)});
+                {"chmod 700 " + shell_word(archive.path)});
   else if (!place.ours)
     checks.warn(
         "permissions",

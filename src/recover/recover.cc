@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/exit_status.h"
+#include "base/text.h"
 #include "base/units.h"
 #include "io/small_file.h"
 #include "io/tree.h"
@@ -303,9 +304,10 @@ class Recover {
 
   void tell_how_to_start(const recovery::Programs& programs) {
     report.next.push_back(
-        fmt::format("the same command with --start starts the server; manually: {} -D '{}' -l "
-                    "'{}/pgweir-recover.log' -w start",
-                    programs.path("pg_ctl"), options_.into, options_.into));
+        fmt::format("the same command with --start starts the server; manually: {} -D {} -l {} "
+                    "-w start",
+                    shell_word(programs.path("pg_ctl")), shell_word(options_.into),
+                    shell_word(options_.into + "/pgweir-recover.log")));
     if (options_.standby) return;
     report.next.emplace_back(
         "if you start it manually, remove the recovery settings from postgresql.auto.conf "

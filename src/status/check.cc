@@ -6,6 +6,7 @@
 #include <iterator>
 #include <utility>
 
+#include "base/text.h"
 #include "base/units.h"
 #include "status/backups.h"
 #include "wal/page.h"

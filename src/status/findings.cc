@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "base/text.h"
 #include "base/units.h"
 #include "crypto/certificates.h"
 
@@ -108,16 +109,6 @@ void judge_lag_time(const ReceiverView& receiver, const Limits& limits,
 }
 
 }  // namespace
-
-std::string shell_word(std::string_view text) {
-  constexpr std::string_view kPlain =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+=,";
-  if (!text.empty() && text.find_first_not_of(kPlain) == std::string_view::npos)
-    return std::string(text);
-  std::string word = "'";
-  for (const char c : text) word += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return word + "'";
-}
 
 std::string check_store(const std::string& config) {
   return "pgweir store check" +

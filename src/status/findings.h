@@ -104,8 +104,6 @@ struct Finding {
   /// in.
   std::vector<std::string> commands{};
 };
-/// A word of a shell's command line, quoted if necessary.
-[[nodiscard]] std::string shell_word(std::string_view text);
 
 /// With max_lag, its own lag is judged, too.
 [[nodiscard]] std::vector<Finding> findings(const receive::ReceiverView& view,

@@ -6,6 +6,7 @@
 #include <map>
 #include <utility>
 
+#include "base/text.h"
 #include "base/units.h"
 #include "status/view_json.h"
 #include "web/guide.h"
@@ -163,7 +164,7 @@ std::string silence_html(const std::vector<FleetRow>& rows) {
          at != std::string_view::npos && i < std::min(kMostCommands, where.size()); ++i) {
       auto command = std::string(words.command);
       // The path of a URL follows.
-      command.replace(at, kPlaceholder.size(), status::shell_word(where[i]));
+      command.replace(at, kPlaceholder.size(), shell_word(where[i]));
       html += fmt::format("<p class=\"command\"><code>{}</code></p>", escaped(command));
     }
     html += "</li>\n";

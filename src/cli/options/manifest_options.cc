@@ -4,6 +4,7 @@
 
 #include "archive/home.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "io/posix_directory.h"
 #include "io/small_file.h"
 #include "store/http/credentials.h"
@@ -41,7 +42,8 @@ std::shared_ptr<const store::SignifyKey> manifest_key_of(const Arguments& argume
     throw Error(ErrorKind::usage, "others have access to the key that signs the manifest")
         .with("file", *path)
         .with("mode", fmt::format("{:04o}", access->mode))
-        .hint(fmt::format("Run chmod 600 {}; a file owned by root can have mode 0640.", *path));
+        .hint(fmt::format("Run chmod 600 {}; a file owned by root can have mode 0640.",
+                          shell_word(*path)));
   const store::Secret text(io::read_small_file(*path, kLargestKey));
   return std::make_shared<const store::SignifyKey>(store::SignifyKey::parse(text.reveal(), *path));
 }

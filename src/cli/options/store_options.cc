@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "base/units.h"
 #include "cli/commands.h"
 #include "cli/config_file.h"
@@ -217,7 +218,8 @@ std::vector<store::AgeIdentity> identities_of(const Arguments& arguments) {
       throw Error(ErrorKind::usage, "others have access to the private key")
           .with("file", path)
           .with("mode", fmt::format("{:04o}", access->mode))
-          .hint(fmt::format("Run chmod 600 {}; a file owned by root can have mode 0640.", path));
+          .hint(fmt::format("Run chmod 600 {}; a file owned by root can have mode 0640.",
+                            shell_word(path)));
     const store::Secret text(io::read_small_file(path, kLargestKeys));
     add(store::parse_identities(text.reveal(), path));
   }

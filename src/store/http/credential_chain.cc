@@ -132,7 +132,7 @@ std::optional<Credentials> CredentialChain::of_file(const std::string& path, boo
   if (!access->is_secret() && named)
     throw wrong_file(path, "others have access to the store's credentials")
         .with("mode", fmt::format("{:04o}", access->mode))
-        .hint(fmt::format("Run chmod 600 {}; a file of root may be 0640.", path));
+        .hint(fmt::format("Run chmod 600 {}; a file of root may be 0640.", shell_word(path)));
   auto name = text("AWS_PROFILE");
   if (name.empty()) name = "default";
   const Secret content(io::read_small_file(path, kLargestAnswer));

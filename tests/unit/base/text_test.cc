@@ -20,6 +20,13 @@ TEST(Text, IsTrimmedAtBothEnds) {
   for (const auto& each : cases) EXPECT_EQ(trimmed(each.text), each.trimmed);
 }
 
+TEST(ShellWord, IsQuotedIfNecessary) {
+  EXPECT_EQ(shell_word("/srv/wal_1.d"), "/srv/wal_1.d");
+  EXPECT_EQ(shell_word("/srv/my wal"), "'/srv/my wal'");
+  EXPECT_EQ(shell_word("it's"), R"('it'\''s')");
+  EXPECT_EQ(shell_word(""), "''");
+}
+
 TEST(Number, IsTheWholeTextOrNone) {
   EXPECT_EQ(parse_number<unsigned>("42"), 42u);
   EXPECT_EQ(parse_number<int>("-42"), -42);

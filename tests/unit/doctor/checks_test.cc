@@ -258,6 +258,12 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
        "permissions", Level::failure, "cannot write", "run pgweir as weir"},
       {"open to others", same_server, [](auto& a) { a.place.mode = 0755; }, "permissions",
        Level::warning, "0755", "chmod 700 /srv/wal"},
+      {"a path with a space", same_server,
+       [](auto& a) {
+         a.path = "/srv/my wal";
+         a.place.mode = 0755;
+       },
+       "permissions", Level::warning, "0755", "chmod 700 '/srv/my wal'"},
       {"slow disk", same_server, [](auto& a) { a.syncs->median = 45ms; }, "sync", Level::warning,
        "45.00 ms", "a faster or less busy disk"},
       {"a disk that lies", same_server, [](auto& a) { a.syncs->median = 1us; }, "sync",
