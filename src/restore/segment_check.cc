@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <future>
+#include <map>
+#include <set>
 #include <span>
 
 #include "archive/compare.h"
@@ -163,8 +165,6 @@ std::optional<wal::TimelineHistory> SegmentCheck::history_of(wal::TimelineId tim
 template <typename Check>
 SeamResult SegmentCheck::ask_archives(std::size_t first, const UnionReader::Options& along,
                                       Agreed agreed, Check check) {
-  const archive::WalReader::Options options{
-      .segment_size = along.segment_size, .timeline = along.timeline, .history = along.history};
   SeamResult told;
   // That one does not fit may be the fault of what it was compared with.
   const auto strongest = agreed == Agreed::by_one ? SeamVerdict::fits : SeamVerdict::broken;
@@ -173,16 +173,34 @@ SeamResult SegmentCheck::ask_archives(std::size_t first, const UnionReader::Opti
     if (result.verdict == strongest || told.verdict == SeamVerdict::unknown) told = result;
     return told.verdict == strongest;
   };
-  const auto ask_one = [&](std::size_t i) {
-    archive::WalReader reader(archives_.shelf(i), options);
+  const auto ask_files = [&](std::size_t i, const std::set<std::string>& left_out,
+                             std::map<wal::SegmentName, std::string>& files) {
+    archive::WalReader reader(archives_.shelf(i), {.segment_size = along.segment_size,
+                                                   .timeline = along.timeline,
+                                                   .history = along.history,
+                                                   .left_out = &left_out});
     AskedSource source([&](wal::Lsn at, std::span<std::byte> into) {
-      if (before_ && before_->archive == i)
+      if (before_ && before_->archive == i && left_out.empty())
         if (const auto read =
                 read_before(reader.segment_at(at), along.segment_size.offset(at), into))
           return *read;
-      return reader.read(at, into);
+      auto read = reader.read(at, into);
+      if (const auto file = reader.file()) files[file->segment] = file->to_string();
+      return read;
     });
     return ask(source);
+  };
+  const auto ask_one = [&](std::size_t i) {
+    std::map<wal::SegmentName, std::string> files;
+    std::set<std::string> left_out;
+    if (ask_files(i, left_out, files)) return true;
+    if (agreed == Agreed::by_all || told.verdict != SeamVerdict::broken) return false;
+    // Another file of a segment may be the valid one, which is restored when it is requested.
+    for (const auto& [segment, file] : files)
+      for (const auto& form : archive::finished_names(segment))
+        if (form.to_string() != file && archives_.shelf(i).find(form.to_string()))
+          left_out.insert(file);
+    return !left_out.empty() && ask_files(i, left_out, files);
   };
   if (ask_one(first) || !archives_.several() || options_.first_sound) return told;
   // Local files need no store: a failing store must not block them.
