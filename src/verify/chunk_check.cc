@@ -94,10 +94,11 @@ bool ChunkCheck::check_border(const Node& parent, wal::RecordVerifier verifier, 
     std::optional<wal::PageHeader> first_page;
     bool enough = false;
     std::uint64_t given = 0;
-    // Another file, if the first one is broken, which is reported when the segment itself is
-    // checked.
+    // Another file, if the first one is broken or damaged, which is reported when the segment
+    // itself is checked.
     auto forms = node.finished;
     std::optional<Finding> unread;
+    std::optional<std::pair<Finding, Lsn>> broken;  // of the first one, and where the WAL ends
     bool waited = false;
     for (std::size_t i = 0; i < forms.size(); ++i) {
       const auto file = forms[i];
@@ -142,13 +143,19 @@ bool ChunkCheck::check_border(const Node& parent, wal::RecordVerifier verifier, 
       unread.reset();
       if (!damage) {
         verifier = std::move(attempt);
+        broken.reset();
         break;
       }
       // The damage may be in the front of the record: an unfinished segment may have been torn
       // anywhere. That segment is reported, since finished ones follow it (Planner::gap()).
       if (!parent.is_finished()) return false;
-      context_.results.add(damage_finding(context_, node, file.to_string(), *damage, first_page));
-      context_.results.border_broken(child, attempt.last_record_end());
+      if (!broken)
+        broken = {damage_finding(context_, node, file.to_string(), *damage, first_page),
+                  attempt.last_record_end()};
+    }
+    if (broken) {
+      context_.results.add(std::move(broken->first));
+      context_.results.border_broken(child, broken->second);
       return false;
     }
     if (unread) context_.results.border_unread(index, *std::move(unread));

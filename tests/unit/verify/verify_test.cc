@@ -735,6 +735,57 @@ TEST(Verify, ChecksTheRecordOverABorderWhateverTheChunks) {
   EXPECT_GT(flips, 8);
 }
 
+/// Each of the two files is valid by itself, whichever the chunks are.
+TEST(Verify, SparesTheValidFileWhereAnotherIsDamagedInARecordOverABorder) {
+  auto wal = make_wal();
+  wal.grow_to(Lsn(kSize.start(3).byte() - 10'000));
+  const auto record = wal.append_random(20'000);
+  wal.grow_to(kSize.start(5));
+  for (const std::uint64_t segno : {2, 3})
+    for (const auto damaged : {Method::none, Method::zstd})
+      for (const unsigned jobs : {1u, 8u}) {
+        SCOPED_TRACE(fmt::format("{} {} {}", segno, static_cast<int>(damaged), jobs));
+        const auto byte = wal.byte_of_record(record.start, segno == 2 ? 100 : record.length - 1);
+        ASSERT_EQ(kSize.segno(byte), segno);
+        const auto content = ArchiveBuilder::content(wal, segno);
+        test::Bytes wrong(content.begin(), content.end());
+        wrong[kSize.offset(byte)] ^= std::byte{4};
+        ArchiveBuilder archive;
+        archive.jobs = jobs;
+        archive.segments(wal, 1, 5).segments(wal, segno, segno + 1, Method::zstd);
+        archive.disk.put(ArchiveBuilder::name(wal, segno, damaged), packed(damaged, wrong));
+        const auto report = archive.verify();
+        EXPECT_FALSE(report.sound());
+        const auto valid =
+            ArchiveBuilder::name(wal, segno, damaged == Method::none ? Method::zstd : Method::none);
+        for (const auto& finding : report.findings)
+          EXPECT_THAT(finding.hint, Not(HasSubstr("Move " + valid + " away"))) << to_text(report);
+        if (segno == 2) continue;
+        EXPECT_THAT(report.findings, SizeIs(1)) << to_text(report);
+        EXPECT_THAT(report.histories.at(0).sound, ElementsAre(range(1, 5)));
+      }
+}
+
+TEST(Verify, CountsNoWalAsLostOfWhichAnotherFileIsValid) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(5));
+  for (const auto damaged : {Method::none, Method::zstd})
+    for (const unsigned jobs : {1u, 8u}) {
+      SCOPED_TRACE(fmt::format("{} {}", static_cast<int>(damaged), jobs));
+      ArchiveBuilder archive;
+      archive.jobs = jobs;
+      archive.segments(wal, 1, 5).segments(wal, 3, 4, Method::zstd);
+      const auto zeros = ArchiveBuilder::name(wal, 3, damaged);
+      archive.disk.put(zeros, packed(damaged, test::Bytes(kSize.bytes())));
+      const auto report = archive.verify();
+      ASSERT_THAT(report.findings, SizeIs(1)) << to_text(report);
+      EXPECT_EQ(report.findings[0].file, zeros);
+      EXPECT_FALSE(report.findings[0].loss);
+      EXPECT_THAT(report.findings[0].hint, HasSubstr("Move " + zeros + " away"));
+      EXPECT_THAT(report.histories.at(0).sound, ElementsAre(range(1, 5)));
+    }
+}
+
 /// A power failure tears an unfinished segment also where nothing tells before the next one: in the
 /// record over its end.
 TEST(Verify, BlamesNoSegmentForAnUnfinishedOneBeforeIt) {
