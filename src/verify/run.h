@@ -34,6 +34,7 @@ class Run {
   void check_segments();
   void work(ChunkCheck& check);
   void report_histories();
+  void note_missing_end(wal::TimelineId timeline, wal::Lsn end);
   void judge_gaps();
   [[nodiscard]] bool has_more_in(const Finding& gap, const archive::Listing& now) const;
   void judge_vanished();

@@ -95,10 +95,32 @@ void Run::report_histories() {
            archive::without_minimal_wal({range.begin, range.end}, path.history, minimal_wal_))
         ranges.push_back({piece.begin, piece.end});
     }
+    if (!history.sound.empty()) note_missing_end(path.history.timeline(), history.sound.back().end);
     history.sound = std::move(ranges);
     report_.histories.push_back(std::move(history));
     unfinished_.push_back(std::move(unfinished));
   }
+}
+
+/// By the history of a later timeline that has no segments yet, its parent had more WAL: a receiver
+/// stores that file before it has caught up, so that it is not a gap yet. (With the first segment
+/// of the later timeline, it is: Planner::walk().)
+void Run::note_missing_end(wal::TimelineId timeline, Lsn end) {
+  if (options_.to) return;
+  const auto& size = cluster_.segment_size;
+  std::optional<wal::TimelineHistory> later;
+  for (const auto descendant : timelines_.descendants(timeline)) {
+    const auto history = timelines_.history(descendant);
+    if (!later || *history->end_of(timeline) > *later->end_of(timeline)) later = history;
+  }
+  // (The segment of the switchpoint may exist on the later timeline only.)
+  if (!later || size.segno(*later->end_of(timeline)) <= size.segno(end)) return;
+  report_.notes.push_back(fmt::format(
+      "the sound WAL of timeline {} ends at {}, but according to {}, the timeline continued up to "
+      "{}: no recovery can pass that end until the WAL after it is archived. A receiver that has "
+      "not caught up receives it; otherwise, look for it in the pg_wal of the servers (\"pgweir "
+      "import\")",
+      timeline, end, wal::history_name(later->timeline()), *later->end_of(timeline)));
 }
 
 /// Segments that were removed during the run: a prune removes the oldest; anything else is a gap.

@@ -1330,6 +1330,45 @@ TEST(Verify, FindsThatTheHistoryOfATimelineWithoutSegmentsIsMissing) {
   EXPECT_THAT(archive.verify().findings, IsEmpty());
 }
 
+/// As "pgweir recover" has it, which does not pass that end.
+TEST(Verify, NotesThatTheEndOfAParentIsMissing) {
+  auto one = make_wal(20);
+  one.grow_to(kSize.start(8));
+  const auto left = one.fork_point(kSize.start(5) + 500'000);
+  ArchiveBuilder archive;
+  archive.segments(one, 1, 3);
+  archive.history(2, history_line(1, left));
+  const auto notes = [&](Options options = {}) {
+    const auto report = archive.verify(std::move(options));
+    EXPECT_TRUE(report.sound()) << to_text(report);
+    return report.notes;
+  };
+  EXPECT_THAT(notes(), ElementsAre(AllOf(
+                           HasSubstr(fmt::format("timeline 1 ends at {}", kSize.start(3))),
+                           HasSubstr(fmt::format("00000002.history, the timeline continued up to "
+                                                 "{}:",
+                                                 left)))));
+  archive.history(3, history_line(1, one.fork_point(kSize.start(4) + 500'000)));
+  EXPECT_THAT(notes(), ElementsAre(HasSubstr("00000002.history")));
+  Options options;
+  options.to = kSize.start(3);
+  EXPECT_THAT(notes(options), IsEmpty());
+  archive.segments(one, 3, 4).partial(one, one.complete_end(kSize.start(4) + 300'000));
+  EXPECT_THAT(notes(), ElementsAre(HasSubstr("00000002.history")));
+  // Its last segment may exist on the new timeline only.
+  archive.disk.erase(ArchiveBuilder::name(one, 4, Method::none, true));
+  archive.segments(one, 4, 5);
+  EXPECT_THAT(notes(), IsEmpty());
+  // With the new timeline's WAL, it is a gap.
+  archive.disk.erase(ArchiveBuilder::name(one, 4));
+  auto two = promote(one, left, 2, 21);
+  two.grow_to(kSize.start(7));
+  archive.segments(two, 5, 6);
+  const auto report = archive.verify();
+  EXPECT_EQ(kinds(report), "gap");
+  EXPECT_THAT(report.notes, IsEmpty());
+}
+
 TEST(Verify, FindsWhatIsWrongAboutTimelines) {
   struct Case {
     const char* name;
