@@ -153,12 +153,12 @@ prune::Retention retain(const Arguments& arguments, StoredArchive* stored, io::S
   return retention;
 }
 
-void tell_dry_run(const prune::Plan& plan) {
+void tell_dry_run(const prune::Plan& plan, const std::string& where) {
   for (const auto& segments : plan.numbers)
     for (const auto& segment : segments)
       for (const auto& file : segment.files) print(file + "\n");
-  print_stderr("would remove {} files, {}; kept from {} on, because {}\n", plan.files,
-               format_size(plan.bytes), plan.keep_from, plan.reason);
+  print_stderr("would remove {} files, {}{}; kept from {} on, because {}\n", plan.files,
+               format_size(plan.bytes), where, plan.keep_from, plan.reason);
 }
 
 void tell_held_back(const prune::Plan& plan) {
@@ -189,7 +189,7 @@ bool tell_plan(const prune::Plan& plan, bool dry_run, const std::string& where) 
           where + "\n");
     return false;
   }
-  if (dry_run) tell_dry_run(plan);
+  if (dry_run) tell_dry_run(plan, where);
   return !dry_run;
 }
 

@@ -221,15 +221,19 @@ int get(const Arguments& arguments, const store::StoreOptions& options) {
   const auto directory = io::open_directory(slash == std::string::npos ? "."
                                             : slash == 0               ? "/"
                                                                        : target.substr(0, slash));
+  const auto file = slash == std::string::npos ? target : target.substr(slash + 1);
+  if (directory->find(file))
+    throw Error(ErrorKind::conflict, "a file with this name exists")
+        .with("path", target)
+        .hint("It is not overwritten: specify another target.");
   StoreLog log;
   store::OpenStore opened(options, nullptr, log);
   archive::DirectoryHome home(*directory);
-  const auto fetched = store::fetch_file(
-      opened.store(), opened.layout(), name, home,
-      slash == std::string::npos ? target : target.substr(slash + 1), options.identities,
-      [&](wal::SegmentName segment, wal::SegmentSize size, wal::Lsn padded_from) {
-        require_last(opened, options, segment, size, padded_from);
-      });
+  const auto fetched =
+      store::fetch_file(opened.store(), opened.layout(), name, home, file, options.identities,
+                        [&](wal::SegmentName segment, wal::SegmentSize size, wal::Lsn padded_from) {
+                          require_last(opened, options, segment, size, padded_from);
+                        });
   if (!fetched) {
     print_stderr("pgweir: the store has no {}\n", name);
     return kNo;

@@ -29,8 +29,8 @@ Error no_wal_in(const std::string& directory, bool store, std::string_view if_em
     return Error(ErrorKind::gap, "there is no WAL at all at this location of the store")
         .with("archive", directory)
         .hint(
-            "Check --store, --store-layout and --store-name (\"pgweir store ls\" lists the "
-            "archives)." +
+            "Check --store, --store-layout and --store-name (with the right ones, \"pgweir "
+            "store ls\" lists segments)." +
             std::string(if_empty_is_right));
   return Error(ErrorKind::gap, "there is no WAL at all in the archive directory")
       .with("directory", directory)

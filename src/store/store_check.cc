@@ -273,8 +273,13 @@ void compare_archive(io::Shelf& archive, ObjectStore& store, const Layout& layou
     findings.push_back(of_error(error));
   }
   const bool sent_here = mark && !mark->empty() && mark->store == store_name && is_its_mark;
+  const bool sent_elsewhere = mark && !mark->empty() && mark->store != store_name && is_its_mark;
   if (!sent_here)
-    findings.push_back({Level::warning, "this archive has not been sent to this prefix yet"});
+    findings.push_back(
+        {Level::warning, "this archive has not been sent to this prefix yet",
+         sent_elsewhere
+             ? fmt::format("It was sent to {}. Check --store and --store-name.", mark->store)
+             : std::string()});
 
   std::map<std::string, std::uint64_t> here;
   std::set<wal::SegmentName> finished;

@@ -823,7 +823,7 @@ def test_one_push_at_a_time(archive, bucket, proxy):
 
     proxy.decide = decide
     push(archive, bucket, endpoint=proxy.url)
-    assert "another \"pgweir store push\" is uploading this archive" in told[0]
+    assert "another process is uploading this archive" in told[0]
 
 
 def test_sigterm_ends_it_between_two_files(archive, bucket, proxy):

@@ -164,7 +164,8 @@ std::string name_of(const Arguments& arguments, StoreName from) {
     throw Error(ErrorKind::usage, "--store-name is missing")
         .hint(
             "Specify --store-name: that of receive or store push, or by default their slot's name "
-            "or the last part of their directory. \"pgweir store ls\" lists the archives.");
+            "or the last part of their directory. With the right one, \"pgweir store ls\" lists "
+            "segments.");
   const auto directory = base_name(arguments.get(kDirectory, ""));
   if (!directory.empty() && directory != "." && directory != "..") return name_value(directory);
   throw Error(ErrorKind::usage, "no archive of the store specified")

@@ -196,7 +196,8 @@ AgeHeader open_age_header(std::string_view front, std::span<const AgeIdentity> i
     throw Error(ErrorKind::refused, "the file is encrypted for other recipients")
         .with("file", name)
         .hint(identities.empty()
-                  ? "Give the private key with --identity FILE or --identity-command."
+                  ? "Give the private key with --identity FILE or --identity-command; to prune, "
+                    "specify the archive directory with -D instead."
                   : "None of the given identities can decrypt it. Give the private key of one of "
                     "its recipients.");
   if (!crypto::equal(header_mac(file_key, header->signed_part), header->mac))

@@ -255,7 +255,7 @@ bool Follow::take_lock() {
   mark_lock_ = try_lock_mark(archive_);
   if (mark_lock_) return true;
   if (!std::exchange(told_of_lock_, true))
-    log_.info("another \"pgweir store push\" is uploading this archive; waiting for it to end");
+    log_.info("another process is uploading this archive; waiting for it to end");
   look_.due = threads_.now() + kLockAgain;
   return false;
 }

@@ -358,9 +358,12 @@ PushResult push(io::Directory& archive, ObjectStore& store, const Layout& layout
   archive::require_not_a_server_directory(archive);
   const auto lock = try_lock_mark(archive);
   if (!lock)
-    throw Error(ErrorKind::retry, "another \"pgweir store push\" is uploading this archive")
+    throw Error(ErrorKind::retry, "another process is uploading this archive")
         .with("directory", archive.path())
-        .hint("Only one can run at a time. A cron job can ignore this error.");
+        .hint(
+            "It is a receiver with --store, or another \"pgweir store push\". Only one can upload "
+            "at "
+            "a time. A cron job can ignore this error.");
   return Push(archive, store, layout, options, threads, log).run();
 }
 

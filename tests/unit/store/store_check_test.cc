@@ -328,6 +328,7 @@ TEST_F(CompareArchiveTest, CountsWhatWaits) {
   mark(5, "s3://elsewhere");
   EXPECT_THAT(told(compare()), Contains("warning: 4 files are waiting to be sent"))
       << "another store has nothing of this";
+  EXPECT_THAT(told(compare()), Contains(HasSubstr("It was sent to s3://elsewhere.")));
 }
 
 TEST_F(CompareArchiveTest, MissesWhatWasSent) {
