@@ -300,6 +300,12 @@ void Run::check_histories() {
     const auto& ancestors = history->ancestors();
     for (std::size_t i = 0; i < ancestors.size(); ++i) {
       const auto ancestor = ancestors[i].timeline;
+      // As "pgweir restore" has it: each record starts at such a position.
+      if (ancestors[i].switchpoint.byte() % 8 != 0)
+        add(timeline, wal::history_name(timeline),
+            fmt::format("invalid switchpoint {}: expected a multiple of 8",
+                        ancestors[i].switchpoint),
+            fetch(timeline));
       if (!has_file(ancestor)) continue;
       const auto theirs = timelines_.history(ancestor);
       if (!theirs) continue;

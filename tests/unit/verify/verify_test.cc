@@ -1401,6 +1401,12 @@ TEST(Verify, FindsWhatIsWrongAboutTimelines) {
          a.history(3, history_line(1, before) + history_line(2, f.second_switch));
        },
        "history"},
+      {"a switchpoint that is cut off",
+       [](ArchiveBuilder& a, Family& f) {
+         a.history(2, "1\t0/15");
+         a.history(3, "1\t0/15\n" + history_line(2, f.second_switch));
+       },
+       "history"},
       {"a switchpoint moved by two segments",
        [](ArchiveBuilder& a, Family& f) {
          const Lsn wrong = f.first_switch + kSize.bytes();
