@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <map>
 #include <optional>
 #include <set>
@@ -369,22 +370,6 @@ std::optional<wal::SegmentName> newest_finished(const Listing& listing) {
   return newest->name.segment;
 }
 
-/// Returns false if there is no such file.
-bool sync_if_present(io::Directory& directory, const std::string& name) {
-  for (int looks = 1;; ++looks) {
-    const auto file = directory.open_for_reading(name);
-    if (!file) return false;
-    try {
-      file->sync();
-      file->close();
-      return true;
-    } catch (const io::FileRemoved&) {
-      // A receiver that starts may have replaced it (rewrite_unsynced_end()).
-      if (looks == kMostLooksAtSegment) throw;
-    }
-  }
-}
-
 }  // namespace
 
 std::optional<ResumePoint> find_resume_point(io::Shelf& directory, const Listing& listing,
@@ -430,7 +415,25 @@ void sync_unfinished(io::Directory& directory, const SegmentFileName& name) {
   file->close();
 }
 
-void sync_finished(io::Directory& directory, wal::SegmentName segment) {
+bool sync_if_present(io::Directory& directory, const std::string& name) {
+  for (int looks = 1;; ++looks) {
+    const auto file = directory.open_for_reading(name);
+    if (!file) return false;
+    try {
+      file->sync();
+      file->close();
+      return true;
+    } catch (const io::FileRemoved&) {
+      // A receiver that starts may have replaced it (rewrite_unsynced_end()).
+      if (looks == kMostLooksAtSegment) throw;
+    }
+  }
+}
+
+namespace {
+
+/// Returns false if there is no such segment.
+bool sync_finished_if_present(io::Directory& directory, wal::SegmentName segment) {
   bool synced = false;
   for (const auto& form : finished_names(segment)) {
     const auto name = form.to_string();
@@ -447,10 +450,45 @@ void sync_finished(io::Directory& directory, wal::SegmentName segment) {
       if (there) throw;
     }
   }
-  if (!synced)
+  return synced;
+}
+
+}  // namespace
+
+void sync_finished(io::Directory& directory, wal::SegmentName segment) {
+  if (!sync_finished_if_present(directory, segment))
     throw Error(ErrorKind::io, "a complete segment has disappeared")
         .with("path", directory.path() + "/" + segment.to_string())
         .hint("Another program removed it while the archive was being read. Start again.");
+}
+
+bool was_changed_within(io::Directory& directory, const std::string& name,
+                        std::chrono::seconds time, std::chrono::system_clock::time_point now) {
+  const auto identity = io::identity_of(directory, name);
+  if (!identity) return false;
+  const auto age = now.time_since_epoch() - std::chrono::nanoseconds(identity->changed_ns);
+  return age < time && age > -time;  // a time in the future is that of another clock
+}
+
+void sync_copies(io::Directory& directory, const Listing& listing,
+                 const std::optional<wal::SegmentName>& durable_before,
+                 std::chrono::system_clock::time_point now) {
+  constexpr int kMostUnchanged = 100;  // each costs a round trip on a network file system
+  std::optional<wal::SegmentName> seen;
+  int unchanged = 0;
+  for (auto entry = listing.segments.rbegin(); entry != listing.segments.rend(); ++entry) {
+    const auto& segment = entry->name.segment;
+    if (entry->name.partial || seen == segment) continue;
+    if (seen) {
+      if (durable_before && segment < *durable_before) return;
+      if (!was_changed_within(directory, entry->name.to_string(), kWrittenBack, now)) {
+        if (++unchanged == kMostUnchanged) return;
+        continue;
+      }
+      sync_finished_if_present(directory, segment);
+    }
+    seen = segment;
+  }
 }
 
 void make_end_durable(io::Directory& directory, const Listing& listing, const ResumePoint& resume,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <span>
 #include <string>
@@ -82,6 +83,24 @@ void make_end_durable(io::Directory& directory, const Listing& listing, const Re
 /// anything is concluded from the segment's content. Throws Error{durability, disk_full, io}.
 bool rewrite_unsynced_end(io::Directory& directory, const Listing& listing);
 
+/// After this time, the kernel has written back what "cp" has copied, and not flushed.
+inline constexpr std::chrono::seconds kWrittenBack(60);
+
+/// True if the file was changed less than `time` ago, as far as the directory can tell.
+[[nodiscard]] bool was_changed_within(io::Directory& directory, const std::string& name,
+                                      std::chrono::seconds time,
+                                      std::chrono::system_clock::time_point now);
+
+/// Flushes the complete segments that another program has copied into the archive within
+/// kWrittenBack, except for the newest one (make_end_durable()) and those before `durable_before`:
+/// a position after them is about to be reported. The look goes back past a limited number of older
+/// segments, since one of several may have been copied again. Throws Error{durability, io}.
+void sync_copies(io::Directory& directory, const Listing& listing,
+                 const std::optional<wal::SegmentName>& durable_before,
+                 std::chrono::system_clock::time_point now);
+
+/// Flushes a file. Returns false if there is none of that name. Throws Error{durability}.
+bool sync_if_present(io::Directory& directory, const std::string& name);
 /// Flushes the files of one complete segment, without the names. Throws as make_end_durable() does.
 void sync_finished(io::Directory& directory, wal::SegmentName segment);
 /// Flushes a listed partial one. Throws Error{durability}, and Error{io} if it no longer exists.

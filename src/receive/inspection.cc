@@ -1,7 +1,6 @@
 #include "receive/inspection.h"
 
 #include <algorithm>
-#include <chrono>
 #include <span>
 #include <utility>
 
@@ -188,7 +187,7 @@ ArchiveFacts Inspection::inspect(std::uint64_t system_identifier, wal::SegmentSi
   for (const auto& history : listing.histories)
     if (auto content = archive::read_history(directory_, history.timeline))
       facts.histories.emplace(history.timeline, std::move(*content));
-  sync_copies(listing);
+  archive::sync_copies(directory_, listing, durable_before_, machine_.wall_clock());
   // Before losses are closed, which syncs segments, too: if the sync of the newest one fails, the
   // next start must know.
   if (facts.resume)
@@ -198,28 +197,6 @@ ArchiveFacts Inspection::inspect(std::uint64_t system_identifier, wal::SegmentSi
   close_losses(&listing);
   find_losses(listing, segment_size, facts);
   return facts;
-}
-
-/// Segments before the newest one that another program has copied into the archive ("cp" flushes
-/// nothing) since this process archived the one before them: the position after them is about to be
-/// reported. What was changed earlier has been written back by the kernel.
-void Inspection::sync_copies(const archive::Listing& listing) {
-  constexpr std::chrono::minutes kWrittenBack(1);
-  const auto now = machine_.wall_clock().time_since_epoch();
-  std::optional<wal::SegmentName> synced;  // the newest one: by make_end_durable()
-  for (auto entry = listing.segments.rbegin(); entry != listing.segments.rend(); ++entry) {
-    const auto& segment = entry->name.segment;
-    if (entry->name.partial || synced == segment) continue;
-    if (synced) {
-      if (durable_before_ && segment < *durable_before_) return;
-      const auto identity = io::identity_of(directory_, entry->name.to_string());
-      if (!identity) continue;  // compressed meanwhile, which flushes it
-      const auto age = now - std::chrono::nanoseconds(identity->changed_ns);
-      if (age >= kWrittenBack || age <= -kWrittenBack) return;
-      archive::sync_finished(directory_, segment);
-    }
-    synced = segment;
-  }
 }
 
 void Inspection::skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segment_size) {

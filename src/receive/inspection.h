@@ -80,7 +80,6 @@ class Inspection {
   [[nodiscard]] std::shared_ptr<const archive::Listing> list();
   [[nodiscard]] ArchiveFacts inspect(std::uint64_t system_identifier, wal::SegmentSize segment_size,
                                      const archive::Listing& listing);
-  void sync_copies(const archive::Listing& listing);
   void skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segment_size);
   void find_losses(const archive::Listing& listing, wal::SegmentSize segment_size,
                    ArchiveFacts& facts);

@@ -73,7 +73,8 @@ void require_not_being_copied(io::Directory& archive, wal::SegmentName segment) 
   }
 }
 
-std::optional<FoundEnd> look(io::Directory& archive, wal::SegmentSize size, Counts counts) {
+std::optional<FoundEnd> look(io::Directory& archive, wal::SegmentSize size, Counts counts,
+                             const std::optional<wal::SegmentName>& durable_before) {
   const auto listing = archive::list_archive(archive);
   const auto begin = archive::find_served_start(archive, listing, size);
   if (!begin) return std::nullopt;
@@ -123,6 +124,7 @@ std::optional<FoundEnd> look(io::Directory& archive, wal::SegmentSize size, Coun
     // reached a timeline via others on which it archived nothing does not have their histories.)
     served = {served.history.of_parent(), std::min(end, parent.switchpoint)};
   }
+  archive::sync_copies(archive, listing, durable_before, std::chrono::system_clock::now());
   for (const auto& each : looked) make_durable(archive, listing, each, served.end, size, counts);
   archive::make_end_durable(archive, listing);  // and the names
   return FoundEnd{std::move(served), std::move(broken), begin->damage};
@@ -152,9 +154,10 @@ std::optional<Cluster> find_cluster(io::Directory& archive) {
   return cluster;
 }
 
-std::optional<FoundEnd> find_served(io::Directory& archive, wal::SegmentSize size, Counts counts) {
+std::optional<FoundEnd> find_served(io::Directory& archive, wal::SegmentSize size, Counts counts,
+                                    const std::optional<wal::SegmentName>& durable_before) {
   return archive::look_again(archive::kMostLooksAtArchive,
-                             [&] { return look(archive, size, counts); });
+                             [&] { return look(archive, size, counts, durable_before); });
 }
 
 std::optional<wal::TimelineHistory> history_of(io::Shelf& archive, wal::TimelineId timeline) {

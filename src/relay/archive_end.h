@@ -30,11 +30,13 @@ struct FoundEnd : Served {
 /// last complete record of the newest timeline, or of its last complete segment, which may end
 /// within a record. A timeline counts once it has more than the copy of its ancestor's WAL with
 /// which it starts. The WAL found is flushed before this returns, regardless of its writer, so it
-/// is durable (P10). Returns nullopt if there is no such WAL. Throws Error{io, conflict,
-/// durability}, Error{damage} for a broken history, and Error{retry} as long as the newest complete
-/// segment is not valid and was just written to: it may still be being copied.
-[[nodiscard]] std::optional<FoundEnd> find_served(io::Directory& archive, wal::SegmentSize size,
-                                                  Counts counts = Counts::everything);
+/// is durable (P10); the segments before `durable_before` are known to be. Returns nullopt if there
+/// is no such WAL. Throws Error{io, conflict, durability}, Error{damage} for a broken history, and
+/// Error{retry} as long as the newest complete segment is not valid and was just written to: it may
+/// still be being copied.
+[[nodiscard]] std::optional<FoundEnd> find_served(
+    io::Directory& archive, wal::SegmentSize size, Counts counts = Counts::everything,
+    const std::optional<wal::SegmentName>& durable_before = std::nullopt);
 
 /// The history of a timeline by its file; of one without a file it is the timeline alone. nullopt
 /// if the file is broken. Throws Error{io}.

@@ -230,7 +230,10 @@ bool ArchiveLook::look_at_names() {
 
 void ArchiveLook::look_at_end(Counts counts) {
   const auto begin = threads_.now();
-  const auto found = find_served(archive_, cluster_.segment_size, counts);
+  const auto served = hub_.served();
+  const auto& size = cluster_.segment_size;
+  const wal::SegmentName last(served->timeline(), size.segno(served->end), size);
+  const auto found = find_served(archive_, size, counts, last);
   looked_at_end_ = true;
   if (found) tell(found->history, found->end);
   judge(found);

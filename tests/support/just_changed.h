@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,7 +14,7 @@
 namespace weir::test {
 
 /// A directory whose files were all changed just now.
-class JustChanged final : public io::Directory {
+class JustChanged : public io::Directory {
  public:
   explicit JustChanged(std::unique_ptr<io::Directory> of) : of_(std::move(of)) {}
 
@@ -46,6 +47,24 @@ class JustChanged final : public io::Directory {
 
  private:
   const std::unique_ptr<io::Directory> of_;
+};
+
+/// The same, and tells so by the files' identities, except for those that were changed `ago`.
+class ChangedAgo final : public JustChanged, private io::Identities {
+ public:
+  using JustChanged::JustChanged;
+  [[nodiscard]] io::Identities* identities() override { return this; }
+
+  std::map<std::string, std::chrono::seconds> ago;
+
+ private:
+  std::optional<io::FileIdentity> of(const std::string& name) override {
+    if (!find(name)) return std::nullopt;
+    const auto time = std::chrono::system_clock::now().time_since_epoch() - ago[name];
+    return io::FileIdentity{.changed_ns = std::chrono::nanoseconds(time).count()};
+  }
+  io::FileIdentity of_directory() override { return {}; }
+  bool leads_to(const std::string&, const io::File&) override { return true; }
 };
 
 }  // namespace weir::test

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "support/bytes.h"
 #include "support/error_of.h"
+#include "support/just_changed.h"
 #include "support/sim_disk.h"
 #include "support/wal_builder.h"
 
@@ -904,6 +905,39 @@ TEST(EndOfTheArchive, IsLookedForAgainIfAPartialSegmentIsRemovedMeanwhile) {
       error_of([&] { sync_unfinished(*directory, *SegmentFileName::parse(name(2, ".partial"))); });
   EXPECT_EQ(error.kind(), ErrorKind::io);
   EXPECT_TRUE(is_gone(error));
+}
+
+/// Segments 1 to 6 were copied without a flush: one of them a second time, after others.
+TEST(EndOfTheArchive, HasAllThatWasJustCopiedBeforeIt) {
+  for (const bool known : {false, true}) {
+    SCOPED_TRACE(known);
+    SimDisk disk;
+    test::ChangedAgo directory(disk.open());
+    for (std::uint64_t segno = 1; segno <= 6; ++segno)
+      directory.create(name(segno))->write_at(0, segment(segno));
+    for (const auto segno : {1, 3, 5}) directory.ago[name(segno)] = std::chrono::minutes(2);
+    const auto listing = list_archive(directory);
+    sync_copies(directory, listing, known ? std::optional(SegmentName(1, 4, kSize)) : std::nullopt,
+                std::chrono::system_clock::now());
+    make_end_durable(directory, listing);
+    disk.crash_losing_everything();
+    EXPECT_EQ(disk.holds(name(2), 0, segment(2)), !known);
+    for (const auto segno : {4, 6}) EXPECT_TRUE(disk.holds(name(segno), 0, segment(segno)));
+  }
+}
+
+/// Each one that is looked at costs a round trip on a network file system.
+TEST(EndOfTheArchive, IsNotLookedAtFarBackForCopies) {
+  SimDisk disk;
+  test::ChangedAgo directory(disk.open());
+  for (std::uint64_t segno = 1; segno <= 300; ++segno) {
+    disk.put(name(segno), {});
+    directory.ago[name(segno)] = std::chrono::minutes(2);
+  }
+  const auto listing = list_archive_names(directory);
+  disk.reset_calls();
+  sync_copies(directory, listing, std::nullopt, std::chrono::system_clock::now());
+  EXPECT_EQ(disk.calls(), 100u);
 }
 
 TEST(EndOfTheArchive, OfAnEmptyOneIsItsNames) {

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "support/archive_builder.h"
+#include "support/just_changed.h"
 #include "wal/page.h"
 
 namespace weir::relay::archive_end_test {
@@ -68,6 +69,18 @@ TEST_F(ArchiveEndTest, OfTheNewestTimelineIsDurable) {
     expect_to_outlive_the_power(1, end);
     archive_.disk.erase(name_of(wal_, 3, true, method));
   }
+}
+
+/// Another program has copied several segments, and flushed none.
+TEST_F(ArchiveEndTest, OfCopiedSegmentsIsDurable) {
+  archive_.segments(wal_, 1, 6);
+  for (std::uint64_t segno = 2; segno < 6; ++segno) leave_unsynced(name_of(wal_, segno, false));
+  test::ChangedAgo directory(archive_.disk.open());
+  ASSERT_TRUE(find_served(directory, kSize));
+  archive_.disk.crash_losing_everything();
+  for (std::uint64_t segno = 1; segno < 6; ++segno)
+    EXPECT_TRUE(
+        archive_.disk.holds(name_of(wal_, segno, false), 0, ArchiveBuilder::content(wal_, segno)));
 }
 
 TEST_F(ArchiveEndTest, OfAParentThatIsGoneBackToIsDurable) {

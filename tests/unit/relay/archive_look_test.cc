@@ -3,8 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <memory>
+#include <set>
+#include <string>
 
 #include "support/archive_builder.h"
+#include "support/just_changed.h"
 
 namespace weir::relay::archive_look_test {
 namespace {
@@ -76,6 +80,22 @@ TEST_F(ArchiveLookTest, ReadsNamesEachTimeWhereNobodyTellsThatTheyHaveChanged) {
   begin(nullptr);
   archive_.segments(wal_, 3, 4);
   EXPECT_EQ(seen(), segment(4));
+}
+
+/// As with an archive_command: WAL that was announced before has been flushed.
+TEST_F(ArchiveLookTest, FlushesNewSegmentsOnly) {
+  directory_ = std::make_unique<test::ChangedAgo>(archive_.disk.open());
+  begin(nullptr);
+  std::set<std::string> synced;
+  archive_.disk.set_hook([&](const sim::SimDisk::Call& call) {
+    if (call.operation == sim::SimDisk::Operation::sync) synced.insert(call.name);
+    return sim::SimDisk::Effect::proceed();
+  });
+  archive_.segments(wal_, 3, 6);
+  EXPECT_EQ(seen(), segment(6));
+  std::set<std::string> added;
+  for (const auto segno : {3, 4, 5}) added.insert(ArchiveBuilder::name(wal_, segno));
+  EXPECT_EQ(synced, added);
 }
 
 TEST_F(ArchiveLookTest, ReadsNamesOnceTheyHaveChanged) {
