@@ -1,14 +1,20 @@
 #include "archive/history_store.h"
 
+#include <chrono>
+
 #include "archive/content.h"
 #include "archive/forms.h"
 #include "archive/home.h"
+#include "archive/resume.h"
 #include "base/error.h"
 #include "wal/segment.h"
 
 namespace weir::archive {
 
 namespace {
+
+/// "cp" writes to the final name.
+constexpr std::chrono::seconds kStillCopied(10);
 
 std::optional<std::string> read_form(io::Shelf& directory, const std::string& name,
                                      codec::Method method) {
@@ -43,6 +49,11 @@ bool store_history(io::Directory& directory, wal::TimelineId timeline, std::stri
 
   if (const auto held = read_history(directory, timeline)) {
     const auto parsed = wal::TimelineHistory::parse(timeline, *held);
+    const auto now = std::chrono::system_clock::now();
+    if (!parsed && was_changed_within(directory, name, kStillCopied, now))
+      throw Error(ErrorKind::retry, "the timeline history is still being copied")
+          .with("path", path)
+          .hint("Another program has just written to it, and it is not complete yet.");
     if (!parsed)
       throw Error(ErrorKind::damage, "the timeline history in the archive cannot be read")
           .with("path", path)
@@ -54,7 +65,9 @@ bool store_history(io::Directory& directory, wal::TimelineId timeline, std::stri
           .hint(
               "Two servers were promoted to the same timeline. Find out which one this archive "
               "follows, and archive the other one into a separate directory.");
-    // The process that stored it may have been killed before its sync.
+    // Another program may have copied it. The one that stored it may have been killed before its
+    // sync.
+    if (was_changed_within(directory, name, kWrittenBack, now)) sync_if_present(directory, name);
     directory.sync();
     return false;
   }
@@ -62,8 +75,14 @@ bool store_history(io::Directory& directory, wal::TimelineId timeline, std::stri
   // Segments of this timeline may be confirmed from now on: without the name they would be of a
   // timeline of unknown origin after a crash.
   DirectoryHome home(directory);
-  publish_text(home, {.name = name}, content);
-  return true;
+  try {
+    publish_text(home, {.name = name}, content);
+    return true;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::conflict || !read_history(directory, timeline)) throw;
+  }
+  // Another program, such as the server's archive_command, has just stored it.
+  return store_history(directory, timeline, content);
 }
 
 }  // namespace weir::archive

@@ -16,7 +16,8 @@ namespace weir::archive {
 
 /// Publishes it (home.h): it is durable when this returns. Storing the same content again succeeds
 /// and writes nothing; different content is an Error{conflict}: two timelines with the same ID.
-/// Comments and white space are ignored. Returns true if the file was not there before.
+/// Comments and white space are ignored. Returns true if the file was not there before. A file that
+/// cannot be read is an Error{damage}; Error{retry} as long as it may still be being copied.
 bool store_history(io::Directory& directory, wal::TimelineId timeline, std::string_view content);
 
 }  // namespace weir::archive

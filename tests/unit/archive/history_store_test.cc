@@ -9,6 +9,7 @@
 #include "codec/codec.h"
 #include "support/bytes.h"
 #include "support/error_of.h"
+#include "support/just_changed.h"
 #include "support/sim_disk.h"
 
 namespace weir::archive::history_store_test {
@@ -32,6 +33,44 @@ TEST(HistoryStore, KeepsTheBytesThatTheServerSent) {
   EXPECT_EQ(text_of(disk.content("00000002.history")), kContent);
   EXPECT_EQ(read_history(*disk.open(), 2), kContent);
   EXPECT_EQ(read_history(*disk.open(), 3), std::nullopt);
+}
+
+/// A server that was promoted has an archive_command, too, which flushes nothing.
+TEST(HistoryStore, FlushesAFileThatAnotherProgramHasCopied) {
+  SimDisk disk;
+  test::ChangedAgo directory(disk.open());
+  directory.create("00000002.history")->write_at(0, as_bytes(kContent));
+  EXPECT_FALSE(store_history(directory, 2, kContent));
+  disk.crash_losing_everything();
+  EXPECT_EQ(read_history(*disk.open(), 2), kContent);
+}
+
+/// At the moment of a promotion, both are stored.
+TEST(HistoryStore, AcceptsACopyThatAppearsMeanwhile) {
+  for (const bool same : {true, false}) {
+    SimDisk disk;
+    disk.set_hook([&](const SimDisk::Call& call) {
+      if (call.operation == SimDisk::Operation::rename)
+        disk.put("00000002.history", as_bytes(same ? kContent : "1\t0/4000000\tanother\n"));
+      return SimDisk::Effect::proceed();
+    });
+    const auto directory = disk.open();
+    const auto store = [&] { return store_history(*directory, 2, kContent); };
+    if (same)
+      EXPECT_FALSE(store());
+    else
+      EXPECT_EQ(error_of(store).kind(), ErrorKind::conflict);
+    EXPECT_THAT(disk.names(), ElementsAre("00000002.history"));
+  }
+}
+
+TEST(HistoryStore, WaitsForOneThatIsBeingCopied) {
+  SimDisk disk;
+  disk.put("00000002.history", as_bytes(""));
+  test::ChangedAgo directory(disk.open());
+  EXPECT_EQ(error_of([&] { store_history(directory, 2, kContent); }).kind(), ErrorKind::retry);
+  disk.put("00000002.history", as_bytes(kContent));
+  EXPECT_FALSE(store_history(directory, 2, kContent));
 }
 
 TEST(HistoryStore, IsCompleteOrAbsentAfterAPowerLossAtAnyCall) {
