@@ -166,17 +166,16 @@ class Job final : public SyncJob {
     WrittenSegment& segment = *work.segment;
     const std::string published =
         work.compress ? compressed_name(segment) : segment.name.to_string();
-    if (!work.renamed) {
+    for (bool again = false; !work.renamed; again = true) {
       check_existing(work);
       segment.close();  // late write errors appear here, before the name marks it as complete
-      const bool replace = replaceable_.contains(published);
-      if (!work.compress)
-        segment.rename(directory_, published, replace);
-      else if (replace)
-        directory_.rename_replace(temporary_name(published), published);
-      else
-        directory_.rename_no_replace(temporary_name(published), published);
-      work.renamed = true;
+      try {
+        rename(work, published);
+        work.renamed = true;
+      } catch (const Error& error) {
+        // Another process may have put the segment there since the check.
+        if (again || error.kind() != ErrorKind::conflict) throw;
+      }
     }
     // The name itself. Without this a crash could bring `.partial` back, and before the next
     // rename: see the top of segment_writer.cc.
@@ -193,6 +192,16 @@ class Job final : public SyncJob {
     }
     // After a crash, a reader would find half a copy before the segment.
     if (removed) directory_.sync();
+  }
+
+  void rename(const JobWork& work, const std::string& published) {
+    const bool replace = replaceable_.contains(published);
+    if (!work.compress)
+      work.segment->rename(directory_, published, replace);
+    else if (replace)
+      directory_.rename_replace(temporary_name(published), published);
+    else
+      directory_.rename_no_replace(temporary_name(published), published);
   }
 
   /// Another process may have put the segment there meanwhile, for example `cp` that copies the

@@ -13,6 +13,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "archive/listing.h"
 #include "base/error.h"
@@ -672,6 +673,43 @@ TEST(SegmentWriter, ReplacesACopyThatAppearedMeanwhileIfItHasNothingElse) {
         disk.crash_losing_everything();
         expect_archive(disk, kStart + (1 << 20));
       }
+}
+
+/// A server's archive_command and a receiver complete each segment at nearly the same time.
+TEST(SegmentWriter, ReplacesACopyThatAppearsJustBeforeTheRename) {
+  for (const bool compresses : {false, true})
+    for (const bool same : {true, false}) {
+      SCOPED_TRACE(::testing::Message() << compresses << same);
+      const auto name = final_name(3) + (compresses ? ".zst" : "");
+      const Bytes wal(stream().begin(), stream().begin() + (1 << 20));
+      const auto copy = same ? packed(wal, compresses ? codec::Method::zstd : codec::Method::none)
+                             : test::bytes_of("of another server");
+      SimDisk disk;
+      const auto directory = disk.open();
+      SegmentWriter writer(
+          *directory, {.segment_size = kSize,
+                       .compression = {compresses ? codec::Method::zstd : codec::Method::none, 1}});
+      writer.begin(1, kStart, {});
+      writer.buffer_new_segments(compresses);
+      writer.write(stream_between(kStart, kStart + (1 << 20)));
+      const auto job = writer.take_sync_job();
+      job->sync_data();
+      bool copied = false;
+      disk.set_hook([&](const SimDisk::Call& call) {
+        if (call.operation == SimDisk::Operation::rename && !std::exchange(copied, true))
+          disk.put(name, copy);
+        return SimDisk::Effect::proceed();
+      });
+      if (!same) {
+        EXPECT_EQ(error_of([&] { job->publish(); }).kind(), ErrorKind::conflict);
+        EXPECT_EQ(disk.content(name), copy);
+        continue;
+      }
+      job->publish();
+      EXPECT_THAT(disk.names(), ElementsAre(name));
+      disk.crash_losing_everything();
+      expect_archive(disk, kStart + (1 << 20));
+    }
 }
 
 TEST(SegmentWriter, ReplacesACopyThatDiffersOnlyAfterAnXlogSwitch) {
