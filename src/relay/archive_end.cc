@@ -57,28 +57,38 @@ void make_durable(io::Directory& archive, const archive::Listing& listing, const
 /// A program that copies it into the archive writes to it again within this time.
 constexpr std::chrono::seconds kStillCopied(60);
 
-/// It may be valid soon, and nothing of it has been synced then.
-void require_not_being_copied(io::Directory& archive, wal::SegmentName segment) {
-  for (const auto& form : archive::finished_names(segment)) {
+bool was_just_written(io::Directory& archive, wal::SegmentName segment) {
+  const auto forms = archive::finished_names(segment);
+  return std::any_of(forms.begin(), forms.end(), [&](const auto& form) {
     const auto entry = archive.find(form.to_string());
-    if (!entry) continue;
+    if (!entry) return false;
     // (A time in the future is that of another clock.)
     const auto age = std::chrono::system_clock::now() - entry->modified;
-    if (age >= kStillCopied || age <= -kStillCopied) continue;
-    throw Error(ErrorKind::retry, "the newest complete segment is not valid, and was just written")
-        .with("path", archive.path_of(form.to_string()))
-        .hint(
-            "Another program may be copying it into the archive. If it does not change for a "
-            "minute, it is considered damaged, and the WAL before and after it is served.");
-  }
+    return age < kStillCopied && age > -kStillCopied;
+  });
 }
 
 std::optional<FoundEnd> look(io::Directory& archive, wal::SegmentSize size, Counts counts,
                              const std::optional<wal::SegmentName>& durable_before) {
-  const auto listing = archive::list_archive(archive);
-  const auto begin = archive::find_served_start(archive, listing, size);
+  auto listing = archive::list_archive(archive);
+  auto begin = archive::find_served_start(archive, listing, size);
+  bool being_copied = false;
+  while (begin && begin->damaged && was_just_written(archive, *begin->damaged)) {
+    // It may be valid soon, and nothing of it has been synced then. (With a slow archive_command,
+    // there is always one: the WAL before it counts meanwhile.)
+    being_copied = true;
+    std::erase_if(listing.segments, [&](const archive::SegmentEntry& entry) {
+      return !entry.name.partial && entry.name.segment == *begin->damaged;
+    });
+    begin = archive::find_served_start(archive, listing, size);
+  }
+  if (!begin && being_copied)
+    throw Error(ErrorKind::retry, "the only segment is not valid, and was just written")
+        .with("directory", archive.path())
+        .hint(
+            "Another program may be copying it into the archive. If it does not change for a "
+            "minute, it is considered damaged.");
   if (!begin) return std::nullopt;
-  if (begin->damaged) require_not_being_copied(archive, *begin->damaged);
   if (counts == Counts::finished &&
       std::all_of(listing.segments.begin(), listing.segments.end(),
                   [](const auto& entry) { return entry.name.partial; }))
@@ -87,6 +97,7 @@ std::optional<FoundEnd> look(io::Directory& archive, wal::SegmentSize size, Coun
   const auto look_for_break = [&](wal::TimelineId timeline, wal::Lsn from,
                                   std::optional<wal::Lsn> upto) {
     if (counts == Counts::finished || broken) return;
+    if (being_copied) return;  // it may be missing only before a partial one
     auto found = archive::find_break(archive, listing, timeline, from, size);
     if (found && (!upto || found->at < *upto)) broken = std::move(found);
   };
@@ -127,7 +138,7 @@ std::optional<FoundEnd> look(io::Directory& archive, wal::SegmentSize size, Coun
   archive::sync_copies(archive, listing, durable_before, std::chrono::system_clock::now());
   for (const auto& each : looked) make_durable(archive, listing, each, served.end, size, counts);
   archive::make_end_durable(archive, listing);  // and the names
-  return FoundEnd{std::move(served), std::move(broken), begin->damage};
+  return FoundEnd{std::move(served), std::move(broken), begin->damage, being_copied};
 }
 
 }  // namespace
@@ -144,7 +155,8 @@ std::optional<Cluster> find_cluster(io::Directory& archive) {
                                       .unfinished = true});
   std::array<std::byte, wal::kLongHeaderSize> bytes{};
   const auto read = reader.read(name->segment.start(cluster.segment_size), bytes);
-  const auto header = wal::decode_page_header(std::span(bytes).first(read.count));
+  auto header = wal::decode_page_header(std::span(bytes).first(read.count));
+  if (!header) header = archive::read_first_page_header(archive, *name);  // it is not complete
   const auto major = header ? wal::major_version_of_magic(header->magic) : std::nullopt;
   if (!major)
     throw Error(ErrorKind::refused, "the archive's WAL is of an unknown PostgreSQL version")

@@ -24,6 +24,9 @@ struct FoundEnd : Served {
   std::optional<archive::Break> broken = std::nullopt;
   /// Damage in the newest complete segment: clients that read it get an error.
   std::optional<Error> damage = std::nullopt;
+  /// Complete segments after `end` are not valid, and were just written: they may still be being
+  /// copied.
+  bool being_copied = false;
 };
 
 /// Finds the position up to which the archive can be served, by its files alone: the end of the
@@ -32,8 +35,7 @@ struct FoundEnd : Served {
 /// which it starts. The WAL found is flushed before this returns, regardless of its writer, so it
 /// is durable (P10); the segments before `durable_before` are known to be. Returns nullopt if there
 /// is no such WAL. Throws Error{io, conflict, durability}, Error{damage} for a broken history, and
-/// Error{retry} as long as the newest complete segment is not valid and was just written to: it may
-/// still be being copied.
+/// Error{retry} if there are only segments that may still be being copied.
 [[nodiscard]] std::optional<FoundEnd> find_served(
     io::Directory& archive, wal::SegmentSize size, Counts counts = Counts::everything,
     const std::optional<wal::SegmentName>& durable_before = std::nullopt);

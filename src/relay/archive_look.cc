@@ -234,7 +234,7 @@ void ArchiveLook::look_at_end(Counts counts) {
   const auto& size = cluster_.segment_size;
   const wal::SegmentName last(served->timeline(), size.segno(served->end), size);
   const auto found = find_served(archive_, size, counts, last);
-  looked_at_end_ = true;
+  looked_at_end_ = !found || !found->being_copied;
   if (found) tell(found->history, found->end);
   judge(found);
   const auto now = threads_.now();

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "support/archive_builder.h"
+#include "support/error_of.h"
 #include "support/just_changed.h"
 #include "wal/page.h"
 
@@ -279,6 +280,33 @@ TEST_F(ArchiveEndTest, InFrontOfAMissingSegmentIsABreakIfThereIsWalBehindIt) {
   served = look();
   ASSERT_TRUE(served);
   EXPECT_FALSE(served->broken);
+}
+
+/// As by an archive_command, which works on a segment at each moment while much is written.
+TEST_F(ArchiveEndTest, IsBeforeSegmentsThatAreBeingCopied) {
+  archive_.segments(wal_, 1, 5).partial(wal_, wal_.complete_end(segment(6) + 300'000));
+  for (const auto segno : {3, 4}) {
+    auto cut = archive_.disk.content(name_of(wal_, segno, false));
+    cut.resize(segno == 3 ? 300'000 : 0);
+    archive_.disk.put(name_of(wal_, segno, false), cut);
+  }
+  test::JustChanged directory(archive_.disk.open());
+  EXPECT_TRUE(find_cluster(directory));
+  auto served = find_served(directory, kSize);
+  ASSERT_TRUE(served);
+  EXPECT_EQ(served->end, segment(3));
+  EXPECT_TRUE(served->being_copied);
+  EXPECT_FALSE(served->damage || served->broken);
+  for (const auto segno : {1, 2}) archive_.disk.erase(name_of(wal_, segno, false));
+  archive_.disk.erase(name_of(wal_, 6, true));
+  EXPECT_TRUE(find_cluster(directory));
+  EXPECT_EQ(test::error_of([&] { static_cast<void>(find_served(directory, kSize)); }).kind(),
+            ErrorKind::retry);
+  archive_.segments(wal_, 3, 5);
+  served = find_served(directory, kSize);
+  ASSERT_TRUE(served);
+  EXPECT_EQ(served->end, segment(5));
+  EXPECT_FALSE(served->being_copied);
 }
 
 TEST_F(ArchiveEndTest, LiesBehindADamagedFinishedSegment) {

@@ -98,6 +98,20 @@ TEST_F(ArchiveLookTest, FlushesNewSegmentsOnly) {
   EXPECT_EQ(synced, added);
 }
 
+TEST_F(ArchiveLookTest, SeesThatASegmentIsCopiedCompletely) {
+  directory_ = std::make_unique<test::JustChanged>(archive_.disk.open());
+  begin([] { return false; });
+  archive_.segments(wal_, 3, 5);
+  const auto name = ArchiveBuilder::name(wal_, 4);
+  const auto whole = archive_.disk.content(name);
+  archive_.disk.put(name, std::span(whole).first(300'000));
+  EXPECT_EQ(seen(10s), segment(4)) << "the one before it";
+  EXPECT_EQ(seen(), segment(4));
+  EXPECT_FALSE(hub_.problem());
+  archive_.disk.put(name, whole);
+  EXPECT_EQ(seen(), segment(5)) << "without a new name";
+}
+
 TEST_F(ArchiveLookTest, ReadsNamesOnceTheyHaveChanged) {
   bool changed = false;
   begin([&] { return std::exchange(changed, false); });
