@@ -77,22 +77,25 @@ std::optional<FoundEnd> look(io::Directory& archive, wal::SegmentSize size, Coun
     // It may be valid soon, and nothing of it has been synced then. (With a slow archive_command,
     // there is always one: the WAL before it counts meanwhile.)
     being_copied = true;
+    const auto copied = *begin->damaged;
     std::erase_if(listing.segments, [&](const archive::SegmentEntry& entry) {
-      return !entry.name.partial && entry.name.segment == *begin->damaged;
+      const auto& segment = entry.name.segment;
+      if (!entry.name.partial) return segment == copied;
+      return segment.timeline() == copied.timeline() && segment > copied;  // behind that gap
     });
     begin = archive::find_served_start(archive, listing, size);
   }
-  if (!begin && being_copied)
-    throw Error(ErrorKind::retry, "the only segment is not valid, and was just written")
+  const bool counts_nothing =
+      !begin || (counts == Counts::finished &&
+                 std::all_of(listing.segments.begin(), listing.segments.end(),
+                             [](const auto& entry) { return entry.name.partial; }));
+  if (counts_nothing && being_copied)
+    throw Error(ErrorKind::retry, "the only complete segment is not valid, and was just written")
         .with("directory", archive.path())
         .hint(
             "Another program may be copying it into the archive. If it does not change for a "
             "minute, it is considered damaged.");
-  if (!begin) return std::nullopt;
-  if (counts == Counts::finished &&
-      std::all_of(listing.segments.begin(), listing.segments.end(),
-                  [](const auto& entry) { return entry.name.partial; }))
-    return std::nullopt;
+  if (counts_nothing) return std::nullopt;
   std::optional<archive::Break> broken;
   const auto look_for_break = [&](wal::TimelineId timeline, wal::Lsn from,
                                   std::optional<wal::Lsn> upto) {

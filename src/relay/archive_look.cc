@@ -125,7 +125,8 @@ bool ArchiveLook::look_now() {
   if (!durable) return look_at_names();
   next_look_ = {};
   looked_at_end_ = false;  // once it streams no longer: its last answer may precede what it left
-  judge(std::nullopt);     // it rewrites the broken WAL
+  next_end_ = {};
+  judge(std::nullopt);  // it rewrites the broken WAL
   const auto served = hub_.served();
   const bool is_served = durable->timeline == served->timeline();
   if (is_served && !served->lacks_ancestors()) {
@@ -195,7 +196,7 @@ bool ArchiveLook::look_at_names() {
   if (begin < next_look_) return false;
   if (!names_changed_ || names_changed_()) names_changed_since_ = true;
   const auto next = writer_ ? std::min(next_names_, next_writer_) : next_names_;
-  const bool end_is_due = !looked_at_end_ || (broken_ && begin >= next_end_);
+  const bool end_is_due = begin >= next_end_ && (!looked_at_end_ || broken_);
   if (!end_is_due && !names_changed_since_ && begin < next) return false;
   if (!end_is_due && begin < next_writer_ && read_names() == finished_) {
     have_seen_names();
@@ -234,11 +235,14 @@ void ArchiveLook::look_at_end(Counts counts) {
   const auto& size = cluster_.segment_size;
   const wal::SegmentName last(served->timeline(), size.segno(served->end), size);
   const auto found = find_served(archive_, size, counts, last);
-  looked_at_end_ = !found || !found->being_copied;
+  const bool being_copied = found && found->being_copied;
+  looked_at_end_ = !being_copied;
   if (found) tell(found->history, found->end);
-  judge(found);
   const auto now = threads_.now();
-  next_end_ = std::max(now + kUnchanged, now + kShare * (now - begin));
+  next_end_ = now + kShare * (now - begin);
+  if (being_copied) return;  // then it is not known whether the WAL breaks off
+  next_end_ = std::max(next_end_, now + kUnchanged);
+  judge(found);
   if (broken_ && !told_break_) next_end_ = std::max(broken_since_ + kMended, now);
 }
 

@@ -89,7 +89,7 @@ class ArchiveLook {
   std::string told_damage_;               ///< of a complete segment
   std::optional<archive::Break> broken_;  ///< as last seen
   Threads::Time broken_since_{};
-  Threads::Time next_end_{};  ///< next check, if it is broken
+  Threads::Time next_end_{};  ///< next check, if it is broken or not known
   bool told_break_ = false;
   std::string last_error_;
   std::optional<Error> foreign_;      ///< the newest timeline does not continue the served WAL
