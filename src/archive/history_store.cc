@@ -50,7 +50,8 @@ bool store_history(io::Directory& directory, wal::TimelineId timeline, std::stri
   if (const auto held = read_history(directory, timeline)) {
     const auto parsed = wal::TimelineHistory::parse(timeline, *held);
     const auto now = std::chrono::system_clock::now();
-    if (!parsed && was_changed_within(directory, name, kStillCopied, now))
+    const bool may_be_cut_off = !parsed || (*parsed != *offered && content.starts_with(*held));
+    if (may_be_cut_off && was_changed_within(directory, name, kStillCopied, now))
       throw Error(ErrorKind::retry, "the timeline history is still being copied")
           .with("path", path)
           .hint("Another program has just written to it, and it is not complete yet.");

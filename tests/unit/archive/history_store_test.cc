@@ -71,6 +71,13 @@ TEST(HistoryStore, WaitsForOneThatIsBeingCopied) {
   EXPECT_EQ(error_of([&] { store_history(directory, 2, kContent); }).kind(), ErrorKind::retry);
   disk.put("00000002.history", as_bytes(kContent));
   EXPECT_FALSE(store_history(directory, 2, kContent));
+
+  // All of one line, but not of the file.
+  const auto more = kContent + "2\t0/4000000\tno recovery target specified\n";
+  disk.put("00000003.history", as_bytes(kContent));
+  EXPECT_EQ(error_of([&] { store_history(directory, 3, more); }).kind(), ErrorKind::retry);
+  disk.put("00000003.history", as_bytes("1\t0/4000000\tanother\n"));
+  EXPECT_EQ(error_of([&] { store_history(directory, 3, more); }).kind(), ErrorKind::conflict);
 }
 
 TEST(HistoryStore, IsCompleteOrAbsentAfterAPowerLossAtAnyCall) {
