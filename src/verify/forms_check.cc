@@ -176,10 +176,8 @@ void FormsCheck::check_other_forms(const Node& node, const archive::SegmentFileN
           fmt::format("the file's WAL differs from that of {}, which is valid", sound.to_string());
       finding.hint = fmt::format("Move {} away: a recovery could use either of them.", name);
       // Each of the two is valid by itself, if they differ in a record over a boundary.
-      auto own = context_.new_verifier(node, nullptr);
-      static_cast<void>(context_.read(sound, own, false));
       if (!reading.damage &&
-          (found_at < own.first_record_start() || found_at >= own.last_record_end())) {
+          (found_at < verifier.first_record_start() || found_at >= verifier.last_record_end())) {
         finding.what = fmt::format(
             "the file's WAL differs from that of {}, in a record that another segment has a part "
             "of: one of the two is damaged",
