@@ -293,6 +293,7 @@ def test_damage_is_an_error_downstream_and_trouble_here(place, filled, relay, re
     # Nor does it keep a new process from serving what is before and behind, once nobody can be copying that file.
     serving.process.stop()
     serving = Relay(place, receivers, archive, user)
+    os.utime(raw)
     serving.process = receivers.start(serving.command, None)
     serving.process.wait_log(rf"listening on .*:{serving.port}")
     assert raw.name not in serving.process.said(), serving.process.said()
