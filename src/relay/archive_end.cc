@@ -81,7 +81,7 @@ std::optional<FoundEnd> look(io::Directory& archive, wal::SegmentSize size, Coun
     std::erase_if(listing.segments, [&](const archive::SegmentEntry& entry) {
       const auto& segment = entry.name.segment;
       if (!entry.name.partial) return segment == copied;
-      return segment.timeline() == copied.timeline() && segment > copied;  // behind that gap
+      return segment.timeline() == copied.timeline() && segment > copied;  // after the gap
     });
     begin = archive::find_served_start(archive, listing, size);
   }
