@@ -78,7 +78,7 @@ Server ask_server(const std::string& conninfo, const net::Wake& interrupt) {
     }
   }
   // One free walsender is enough for a backup: this one must not count any more.
-  pq::hang_up(std::move(connection), std::chrono::seconds(2));
+  pq::hang_up(std::move(connection), std::chrono::seconds(10));
   return server;
 }
 

@@ -1,6 +1,7 @@
 """pgweir backup beside real servers: a backup counts only if this archive can bring it to consistency; whatever happens
 in the middle, nothing half counts, and the next run tidies up; no rule removes what is needed."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -388,8 +389,18 @@ def test_the_servers_own_archive_command(world):
 def test_one_free_walsender_is_enough(world):
     """The server counts a connection for a moment after it was closed; a backup opens three, one after the other."""
     world = world(tablespace=False, max_wal_senders="2")
+    postmaster = int((world.server.data / "postmaster.pid").read_text().split()[0])
+
+    def one_walsender():
+        """That of the stream. Others have ended, and do not count any more: a receiver's first one, pg_basebackup's."""
+        titles = [pathlib.Path(f"/proc/{child}/cmdline") for child in children_of(postmaster)]
+        with contextlib.suppress(OSError):  # one has just ended
+            return sum("walsender" in title.read_text() for title in titles) == 1
+
     for _ in range(10):
+        wait_for(one_walsender, "other walsenders to end")
         world.backup()
+    wait_for(one_walsender, "other walsenders to end")
     # And if pg_basebackup finds none, it is started again.
     busy = world.place / "busy"
     busy.mkdir()

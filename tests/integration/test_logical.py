@@ -345,6 +345,7 @@ def test_recvlogical_complains_in_the_originals_words(servers, recvlogical):
     start = ["--start", "-n", "-f", "-"]
 
     def complaints(program, options):
+        slot_free(server, "there")
         result = run([program, *options], check=False)
         assert result.returncode == 1, result
         kept = [line for line in result.stderr.splitlines() if not line.startswith("pg_recvlogical: hint: ")]
