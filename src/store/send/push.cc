@@ -362,8 +362,7 @@ PushResult push(io::Directory& archive, ObjectStore& store, const Layout& layout
         .with("directory", archive.path())
         .hint(
             "It is a receiver with --store, or another \"pgweir store push\". Only one can upload "
-            "at "
-            "a time. A cron job can ignore this error.");
+            "at a time. A cron job can ignore this error.");
   return Push(archive, store, layout, options, threads, log).run();
 }
 
