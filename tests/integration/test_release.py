@@ -109,11 +109,15 @@ def test_everything_that_is_missing_is_reported(clone):
         return set(re.search(r": (.*)", said.partition("these parts have passed")[2])[1].split("; "))
 
     every, servers, no_servers = {"integration"}, {"crash, power", "sanitizers, tsan, real servers 2"}, {"unit", "sanitizers, tsan"}
+    simulated, whole = {"simulation, a million seeds", "mutants"}, {"clang-tidy, everything", "Debian 13"}
     assert without_record(man) == without_record(clone / "docs" / "ha.md") == set(steps), "this one is compiled in"
     documents = without_record(chapter)
-    assert documents >= every and not documents & (servers | no_servers)
+    assert documents >= every and not documents & (servers | no_servers | simulated | whole)
     with_servers = without_record(clone / "tests" / "integration" / "conftest.py")
-    assert with_servers >= every | servers | documents and not with_servers & no_servers
+    assert with_servers >= every | servers | whole | documents and not with_servers & (no_servers | simulated)
+    units = without_record(clone / "tests" / "unit" / "base" / "error_test.cc")
+    assert units >= every | no_servers | whole and not units & (servers | simulated)
+    assert without_record(clone / "tests" / "support" / "sim_disk.cc") == set(steps), "the simulation has it, too"
     (clone / "man" / "pgweir.1").chmod(0o755)
     commit(clone)
     assert "no record" in missing(clone)
