@@ -293,6 +293,7 @@ TEST_F(Manifest, IsNotOverwrittenByARequestThatWasGivenUp) {
         else
           writer.put();
       }
+      store_.fault = nullptr;
       store_.do_late();
       if (of_store != Conditions::heeded) {
         // (A whole object is the same each time.)
