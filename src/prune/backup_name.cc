@@ -13,6 +13,8 @@ namespace {
 
 // YYYYMMDDTHHMMSSZ
 constexpr std::size_t kNameLength = 16;
+constexpr std::chrono::year kFirstYear{1970};
+constexpr std::chrono::year kLastYear{2261};
 
 std::chrono::sys_seconds seconds_of(std::string_view name) {
   const auto number = [&](std::size_t at, std::size_t count) {
@@ -21,7 +23,8 @@ std::chrono::sys_seconds seconds_of(std::string_view name) {
   const std::chrono::year_month_day day{std::chrono::year(number(0, 4)),
                                         std::chrono::month(static_cast<unsigned>(number(4, 2))),
                                         std::chrono::day(static_cast<unsigned>(number(6, 2)))};
-  if (!day.ok()) return {};
+  // A time_point counts nanoseconds, from 1677 to 2262.
+  if (!day.ok() || day.year() < kFirstYear || day.year() > kLastYear) return {};
   return std::chrono::sys_days(day) + std::chrono::hours(number(9, 2)) +
          std::chrono::minutes(number(11, 2)) + std::chrono::seconds(number(13, 2));
 }

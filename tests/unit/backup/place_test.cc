@@ -33,8 +33,9 @@ TEST(BackupPlace, NamesAreTimesInUtc) {
                     std::chrono::hours(3) + std::chrono::minutes(14) + std::chrono::seconds(15);
   EXPECT_EQ(prune::backup_name(time), "20261120T031415Z");
   EXPECT_EQ(prune::time_of_backup_name("20261120T031415Z"), time);
-  for (const auto* other : {"20261120T031415", "20261320T031415Z", "20261120T251415Z",
-                            "2026112T0031415Z", "20261120T031415Z/", "x0261120T031415Z", ""})
+  for (const auto* other :
+       {"20261120T031415", "20261320T031415Z", "20261120T251415Z", "2026112T0031415Z",
+        "20261120T031415Z/", "x0261120T031415Z", "", "00001120T031415Z", "99991120T031415Z"})
     EXPECT_FALSE(prune::time_of_backup_name(other)) << other;
 }
 
