@@ -64,6 +64,7 @@ class Choose {
           look_at_newer_timelines(*choice);
           if (choice->promise.problem.empty()) {
             tell_of_a_newer_timeline(*choice);
+            follow_no_further(*choice);
             return choice;
           }
           tell(*choice);
@@ -227,8 +228,8 @@ class Choose {
 
   void look_through(Choice& choice, recovery::Archives& archives) {
     auto way = archives.way(choice.backup.point, options_.timeline);
-    choice.timeline = way.history.timeline();
-    choice.timeline_begin = *way.history.begin_of(choice.timeline);
+    choice.timeline = choice.newest_timeline = way.history.timeline();
+    choice.newest_begin = *way.history.begin_of(choice.timeline);
     choice.system_identifier = way.system_identifier;
     choice.segment_size = way.segment_size;
     choice.no_promotion = way.no_promotion;
@@ -317,6 +318,26 @@ class Choose {
     auto note = recovery::of_a_timeline_without_wal(*newer, choice.timeline, options_.target,
                                                     choice.promise);
     if (!note.empty() && note != choice.promise.problem) report_.notes.push_back(std::move(note));
+  }
+
+  /// A server that is promoted before the timeline that it follows begins writes a history in which
+  /// that timeline ends before it begins (StartupXLOG() gives recovery_target_timeline as the
+  /// parent to writeTimeLineHistory()). A walsender with this history sends WAL of the older
+  /// timeline past the position at which its own cluster has left it. So the server follows the
+  /// timeline of the target, if its own files lead there.
+  void follow_no_further(Choice& choice) {
+    const auto& promise = choice.promise;
+    if (options_.timeline || options_.standby || promise.position >= choice.newest_begin) return;
+    const auto archives = options_.open(choice.more_wal);
+    const auto timeline = archives->way(choice.backup.point, choice.timeline)
+                              .history.timeline_of(wal::Lsn(promise.position.byte() - 1));
+    auto way = archives->way(choice.backup.point, timeline);
+    auto same = recovery::look_through(way, choice.backup.point, options_.target, options_.stop);
+    if (!same.problem.empty() || same.position != promise.position ||
+        way.no_promotion != choice.no_promotion)
+      return;
+    choice.timeline = timeline;
+    choice.promise = std::move(same);
   }
 
   void tell(const Choice& choice) {

@@ -19,8 +19,11 @@ struct Choice {
   std::vector<recovery::Backup> upon{};
   recovery::Promise promise{};
   std::string no_promotion{};  ///< recovery::Way::no_promotion
+  /// recovery_target_timeline: the timeline of the target if that is before the start of the newest
+  /// one that the backup leads to.
   wal::TimelineId timeline = 1;
-  wal::Lsn timeline_begin{};
+  wal::TimelineId newest_timeline = 1;
+  wal::Lsn newest_begin{};  ///< where it starts
   std::uint64_t system_identifier = 0;
   wal::SegmentSize segment_size{};
   /// Directories with WAL in addition to the archives: the backup's own pg_wal, if they lack some.

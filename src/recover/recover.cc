@@ -50,6 +50,7 @@ class Recover {
     report.archives = options.archives;
     report.target = options.standby ? "a standby" : target_text(options.target);
     report.dry_run = options.dry_run;
+    report.notes = options.notes;
   }
 
   void run() {
@@ -176,12 +177,12 @@ class Recover {
           "pause or shut down at: it is promoted");
     if (!choice->no_promotion.empty() && !options_.standby)
       report.notes.push_back(recovery::of_no_promotion(choice->no_promotion));
-    if (promise.position < choice->timeline_begin && !options_.standby)
+    if (promise.position < choice->newest_begin && !options_.standby)
       report.notes.push_back(
           fmt::format("the target is before timeline {}, which begins at {}: the recovered server "
                       "leaves that branch, so archive its WAL into a directory of its own, and "
                       "specify both directories in later recoveries",
-                      choice->timeline, choice->timeline_begin));
+                      choice->newest_timeline, choice->newest_begin));
     if (const auto& damage = promise.damage_behind)
       report.notes.push_back(fmt::format(
           "{} {} {}, after the target: restore_command has --up-to-damage for this recovery",

@@ -49,6 +49,9 @@ class Path {
   [[nodiscard]] const std::vector<Stretch>& stretches() const { return stretches_; }
   [[nodiscard]] wal::TimelineId timeline() const { return timeline_; }
   [[nodiscard]] std::string file(std::size_t i) const { return files_[i].to_string(); }
+  [[nodiscard]] wal::TimelineId timeline_of(std::size_t i) const {
+    return files_[i].segment.timeline();
+  }
   [[nodiscard]] bool unfinished(std::size_t i) const { return files_[i].partial; }
   [[nodiscard]] wal::Lsn start(std::size_t i) const { return files_[i].segment.start(size_); }
   [[nodiscard]] wal::Lsn behind(std::size_t i) const { return start(i) + size_.bytes(); }
@@ -141,8 +144,10 @@ std::optional<Moment> while_it_changes(Shelves shelves, std::optional<wal::Timel
   }
 }
 
-/// Fills in the holes and partial segments that a recovery up to the moment meets.
+/// Fills in the target's timeline, and the holes and partial segments that a recovery up to the
+/// moment meets.
 void add_way(Moment& moment, const Path& path, std::size_t stretch) {
+  moment.target_timeline = moment.timeline;
   if (stretch > 0) moment.backup_from = path.start(path.stretches()[stretch].begin);
   if (!moment.after) moment.hole = path.hole_behind(stretch);
   if (!moment.before) return;
@@ -151,6 +156,7 @@ void add_way(Moment& moment, const Path& path, std::size_t stretch) {
   constexpr std::uint64_t kReadsAhead = std::uint64_t{64} << 20;
   const auto last = path.index_of(wal::Lsn(moment.before->end.byte() - 1));
   const auto end = path.behind(path.stretches()[stretch].end - 1);
+  if (last) moment.target_timeline = path.timeline_of(*last);
   const bool unfinished = last && path.unfinished(*last);
   if (path.ends_in_hole(stretch))
     moment.needs_up_to_hole = unfinished || end - moment.before->end <= kReadsAhead;

@@ -28,6 +28,10 @@ struct Hole {
 /// A moment in the WAL, between two commits.
 struct Moment {
   wal::TimelineId timeline = 0;  ///< the history that was followed
+  /// Of `before`, which may be older: a server that is promoted before the timeline that it follows
+  /// begins writes a history in which that timeline ends before it begins (StartupXLOG() gives
+  /// recovery_target_timeline as the parent to writeTimeLineHistory()).
+  wal::TimelineId target_timeline = 0;
   std::string segment;           ///< file that contains the moment
   std::optional<Commit> before;  ///< the last commit that a recovery up to there contains
   std::optional<Commit> after;   ///< the first one that it does not

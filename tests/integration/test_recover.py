@@ -292,8 +292,9 @@ def test_targets(world):
     assert world.sql("SELECT count(*) FROM t") == "0"
 
 
-def test_a_target_before_the_newest_timeline(world, receivers):
-    """The server writes a history in which the newest timeline ends before it begins; and it leaves the archive's branch."""
+def test_a_target_before_the_newest_timeline(world, receivers, new_archive):
+    """It leaves the archive's branch. Along the newest timeline, the server would write a history in which that one ends before
+    it begins, and its walsender would send WAL that the server does not have."""
     world = world(second=())
     primary = world.primary
     primary.conf(recovery_target_time="")
@@ -307,11 +308,23 @@ def test_a_target_before_the_newest_timeline(world, receivers):
     hand_over(world.archive.path)
     told = world.recover("--to", world.times[0], "--action", "promote", "--start", backup="plain")
     assert_reached(told)
-    assert told["timeline"] == 2 and any("directory of its own" in note for note in told["notes"]), told
+    assert told["timeline"] == 1 and any("timeline 2, which" in note and "directory of its own" in note for note in told["notes"]), told
     assert world.sql("SELECT string_agg(i::text, ',') FROM t") == "0"
     history = (world.into / "pg_wal" / "00000003.history").read_text()
-    positions = [wal.lsn(line.split()[1]) for line in history.splitlines() if line.strip()]
-    assert positions[1] < positions[0], "else this tests nothing: " + history
+    assert [line.split()[:2] for line in history.splitlines() if line.strip()] == [["1", told["promised_lsn"]]], history
+
+    # As docs/restore.md has it.
+    following = new_archive(primary, "following")
+    receiver = receivers.pgweir(following, primary, "--slot", "next", "--create-slot", "--start", told["promised_lsn"])
+    streaming(primary)
+    primary.sql("INSERT INTO t VALUES (4000)")
+    reported(primary, primary.write_wal(1))
+    receiver.stop()
+    world.away()
+    hand_over(following.path)
+    told = world.recover("-D", following.path, "--start", backup="plain")
+    assert_reached(told)
+    assert told["timeline"] == 3 and world.sql("SELECT string_agg(i::text, ',' ORDER BY i) FROM t") == "0,4000"
     world.stop()
 
 

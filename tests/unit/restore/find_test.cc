@@ -139,6 +139,32 @@ TEST(FindTime, NamesTheSegmentOfTheCommitBefore) {
   }
 }
 
+/// Along the newest one, a promoted server would write a history in which it ends before it begins.
+TEST(Find, NamesTheTimelineOfATargetBeforeTheNewestOne) {
+  sim::SimDisk disk;
+  History history(disk);
+  const auto start = kSize.start(6);
+  const auto switchpoint = history.wal.fork_point(start + 500'000);
+  auto child = history.wal.fork(switchpoint, 2, 5);
+  child.grow_to(kSize.start(7));
+  disk.put("00000002.history", test::as_bytes(fmt::format("1\t{}\treason\n", switchpoint)));
+  disk.put("000000020000000000000006", child.bytes(start, kSize.start(7)));
+  const auto directory = disk.open();
+  std::set<wal::TimelineId> told;
+  for (const auto& commit : history.commits) {
+    if (commit.end > switchpoint) break;
+    for (const auto& moment : {find_time_in(*directory, commit.time, std::nullopt),
+                               find_lsn_in(*directory, commit.end, std::nullopt)}) {
+      ASSERT_TRUE(moment && moment->before);
+      EXPECT_EQ(moment->timeline, 2u);
+      // A recovery reads the segment with the switchpoint from the new timeline's file.
+      EXPECT_EQ(moment->target_timeline, commit.end <= start ? 1u : 2u) << commit.end.to_string();
+      told.insert(moment->target_timeline);
+    }
+  }
+  EXPECT_EQ(told.size(), 2u);
+}
+
 /// Segments 1 to 4, of 4 the front, and from 7 on again.
 struct Holed {
   explicit Holed(bool behind_finished) : history(disk), end(kSize.start(4) + 500'001) {
