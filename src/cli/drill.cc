@@ -120,6 +120,7 @@ int drill_command(const Arguments& arguments) {
     throw Error(ErrorKind::usage, "no archive given: -D DIRECTORY, or --store")
         .hint("See \"pgweir drill --help\".");
   auto options = options_of(arguments, directories);
+  if (places.store && !places.store->public_keys.empty()) options.tell(kOnlyProved);
 
   const daemon::StopRequest stop;  // before any thread
   options.stop = [&stop] { return stop.made(); };

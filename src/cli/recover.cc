@@ -287,6 +287,7 @@ int recover_command(const Arguments& arguments) {
   }
   if (places.count() == 0) throw recover_usage("no archive given: -D DIRECTORY, or --store");
   auto options = options_of(arguments, places);
+  if (places.store && !places.store->public_keys.empty()) options.notes.emplace_back(kOnlyProved);
 
   const daemon::StopRequest stop;  // before any thread
   options.stop = [&stop] { return stop.made(); };

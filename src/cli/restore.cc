@@ -199,6 +199,20 @@ void tell_silence(const Arguments& arguments, const restore::Places& places,
       silent, quoted_setting(command_without(arguments, places, result.silent)));
 }
 
+/// Reports a partial segment in the store that is left out because of the public keys.
+void tell_unproved(const restore::Places& places, const std::string& file,
+                   std::chrono::milliseconds patience, Log& log) {
+  const auto segment = wal::SegmentName::parse(file);
+  if (!segment || !places.store || places.store->public_keys.empty()) return;
+  const restore::OpenArchives open(places, patience, log);
+  if (open.stored()->has_unproved(*segment))
+    log.warning(
+        "{} is in the store as a partial segment, which is not restored: manifests do not list "
+        "these, so no key proves it. To restore it, too, omit --manifest-public-key at the end of "
+        "the recovery",
+        file);
+}
+
 int restore(const Arguments& arguments, const restore::Places& places) {
   const auto& words = arguments.words();
   if (words.size() != 2)
@@ -239,7 +253,9 @@ int restore(const Arguments& arguments, const restore::Places& places) {
   if (result.restored) return kDone;
   // At the end of a recovery the server's log is read by the operator. A standby requests files
   // repeatedly, and streams the missing WAL: the message would only be noise there.
-  if (!result.unfinished.empty() && io::type_of("standby.signal") == io::PathType::nothing)
+  const bool standby = io::type_of("standby.signal") != io::PathType::nothing;
+  if (!standby) tell_unproved(places, words[0], patience, log);
+  if (!result.unfinished.empty() && !standby)
     print_stderr(
         "pgweir: {} is not complete in the archive, but {} exists and may contain newer WAL, "
         "which a recovery that ends here does not replay\n"
@@ -300,6 +316,7 @@ std::string moment_json(const restore::Moment& moment, const std::vector<archive
       {"after", json_of(moment.after)},
       {"hole", hole},
       {"backup_from", moment.backup_from ? Json(moment.backup_from->to_string()) : Json(nullptr)},
+      {"recovery_target_timeline", moment.target_timeline},
       {"restore_options", options},
       {"lost_branches", branches},
       {"minimal_wal", passed_by_none},
@@ -353,7 +370,7 @@ std::string moment_text(const restore::Moment& moment, const std::vector<archive
         "  recovery_target_timeline = '{}'\n",
         fmt::format("restore_command = {}",
                     quoted_setting(restore_command_for("pgweir", from, options_for(moment)))),
-        moment.before->start, moment.timeline);
+        moment.before->start, moment.target_timeline);
   if (hole && moment.needs_up_to_hole)
     text +=
         "\n"

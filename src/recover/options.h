@@ -54,6 +54,7 @@ struct Options {
   std::function<std::string(const std::vector<std::size_t>& without,
                             const std::vector<std::string>& more, const std::string& option)>
       restore_command;
+  std::vector<std::string> notes;  ///< of the command line, for the report
   /// The options that determine the result of this call: a call with the same words continues from
   /// what it left.
   std::string words;

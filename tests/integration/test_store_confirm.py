@@ -2,6 +2,7 @@
 nobody waits for the store, and the bucket alone has the open segment, too."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -9,8 +10,10 @@ import subprocess
 import pytest
 
 from support import wal
-from support.process import wait_for
+from support.gateway import Gateway
+from support.process import as_server_user, run, server_user, wait_for
 from support.receiver import pgweir
+from support.recovery import base_backup, installed
 from support.scenario import create_slot, reported, restart_lsn, status_of_receiver, streaming
 from test_store_encryption import Key, decrypted
 from test_store_receive import ENVIRONMENT, bucket, ceph, gateway, load, options, proxy, status, stored  # noqa: F401
@@ -313,6 +316,55 @@ def test_what_is_open_is_encrypted_and_searched(servers, receivers, new_archive,
     pruned = pgweir("prune", *options(bucket), "--keep-from", name, env=ENVIRONMENT)
     assert pruned.returncode == 0, pruned.stderr
     assert open_keys(bucket) == [open_key] and "1 unneeded objects of partial segments" in pruned.stdout, pruned.stdout
+
+
+def test_a_recovery_by_the_key_ends_before_what_is_open(servers, receivers, new_archive, bucket, place):
+    """Manifests do not list partial segments. They do not prevent a recovery, whoever has put them there."""
+    assert pgweir("store", "keygen", place / "manifest.key").returncode == 0
+    server = servers.primary()
+    archive = new_archive(server)
+    create_slot(server)
+    receiver = receivers.pgweir(archive, server, *STORED, "--store-partial-interval", "1s", "--manifest-key", place / "manifest.key",
+                                *options(bucket), env=ENVIRONMENT)
+    streaming(server)
+    backup = base_backup(server, place / "backup")
+    server.sql("CREATE TABLE t AS SELECT 1 AS i")
+    server.switch_wal()
+    server.sql("INSERT INTO t VALUES (2)")
+    reported(server, server.flushed())
+    name = max(open_keys(bucket)).rsplit("/", 1)[1][:24]
+    receiver.stop()
+    server.stop()
+    into = place / "new" / "main"
+    into.parent.mkdir()
+    credentials = place / "credentials"
+    credentials.write_text(f"[default]\naws_access_key_id = {Gateway.key}\naws_secret_access_key = {Gateway.secret}\n")
+    credentials.chmod(0o600)
+    if os.getuid() == 0:
+        for path in (into.parent, credentials, place / "manifest.key.pub"):
+            os.chown(path, server_user().pw_uid, server_user().pw_gid)
+    place.chmod(0o755)
+    public = ["--manifest-public-key", place / "manifest.key.pub"]
+    words = [*options(bucket), "--store-credentials", credentials]
+
+    def recover(*more):
+        done = run([installed(place), "recover", *words, "--backup", backup, "--into", into, "--bindir", server.bin, "--json", *more],
+                   check=False, **as_server_user(), cwd="/")
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        return json.loads(done.stdout)
+
+    whole = recover("--dry-run")
+    told = recover(*public, "--start")
+    try:
+        assert told["state"] == "reached" and told["commit_reached"] is True, told
+        assert wal.lsn(told["promised_lsn"]) <= wal.parse_segment(name, server.segment_size)[1] * server.segment_size < wal.lsn(whole["promised_lsn"])
+        assert any("partial segments in the store are not used" in note for note in told["notes"]), told
+        assert not any("not used" in note for note in whole["notes"]), whole
+        assert server.sql("SELECT string_agg(i::text, ',') FROM t") == "1"
+    finally:
+        run([server.bin / "pg_ctl", "-D", into, "-m", "immediate", "-w", "stop"], check=False, **as_server_user(), cwd="/")
+    asked = pgweir("restore", *options(bucket), *public, "--partial", name, place / "RECOVERYXLOG", env=ENVIRONMENT)
+    assert asked.returncode == 1 and f"{name} is in the store as a partial segment" in asked.stderr, asked.stderr
 
 
 def test_a_switch_of_timelines_is_confirmed_when_the_store_has_it(servers, receivers, new_archive, bucket, proxy):

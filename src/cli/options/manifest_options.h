@@ -28,6 +28,10 @@ inline constexpr auto kExpectHead = repeated(option_of<manifest_head_value>(
 /// is not a key.
 [[nodiscard]] std::shared_ptr<const store::SignifyKey> manifest_key_of(const Arguments& arguments);
 [[nodiscard]] std::vector<store::SignifyPublic> manifest_public_keys_of(const Arguments& arguments);
+/// What a recovery with such keys lacks.
+inline constexpr const char* kOnlyProved =
+    "with --manifest-public-key, partial segments in the store are not used: manifests do not list "
+    "them";
 
 /// store keygen: a new key in FILE (0600), and its public half in FILE.pub. Overwrites nothing.
 void make_manifest_key(const std::string& file);

@@ -51,8 +51,8 @@ class NearShelf final : public io::Shelf, private io::Identities {
   /// `path` is for messages. `ahead`: number of names listed when one is asked for, since the
   /// following ones will be needed, too. With `keys`, a segment or history is returned only if a
   /// line that one of them proves has its SHA-256; Error{retry} if there is no line (it may not be
-  /// written yet), Error{damage} if a line has another digest. Partial segments have no lines:
-  /// Error{refused}.
+  /// written yet), Error{damage} if a line has another digest. Partial segments have no lines: they
+  /// do not exist.
   NearShelf(Open open, std::string path, const Layout& layout, const Patience& patience,
             std::size_t ahead, Identities identities = {}, std::vector<SignifyPublic> keys = {});
 
@@ -84,6 +84,9 @@ class NearShelf final : public io::Shelf, private io::Identities {
   /// The segments and histories in the manifests' newest lines (read_last_lines()). Requested once
   /// and cached: a file that is stored meanwhile is found by another lookup.
   [[nodiscard]] const archive::Listing& told();
+  /// True if the store has this segment as a partial one, which is not read because of the public
+  /// keys.
+  [[nodiscard]] bool has_unproved(wal::SegmentName segment);
   /// The listed objects of this file: encrypted or not.
   [[nodiscard]] std::vector<std::string> keys_of(const std::string& name) const;
 
@@ -125,6 +128,7 @@ class NearShelf final : public io::Shelf, private io::Identities {
   [[nodiscard]] std::optional<Known> look_for(const std::string& name, const std::string& key);
   [[nodiscard]] std::optional<Known> resolve(const std::string& name);
   [[nodiscard]] std::vector<OpenObject> open_objects(wal::SegmentName segment);
+  [[nodiscard]] std::vector<OpenObject> all_open_objects(wal::SegmentName segment);
   [[nodiscard]] std::optional<OpenObject> soundest(const std::vector<OpenObject>& objects);
   [[nodiscard]] std::optional<std::vector<std::byte>> sound_content(const OpenObject& object);
   [[nodiscard]] std::unique_ptr<io::Bytes> open_open_segment(wal::SegmentName segment);

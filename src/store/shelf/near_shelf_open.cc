@@ -83,8 +83,17 @@ std::optional<NearShelf::Known> NearShelf::resolve(const std::string& name) {
   return key ? look_for(name, *key) : std::nullopt;
 }
 
-/// The one that extends furthest first.
+/// None with a key, which proves none of them: manifests do not list partial segments.
 std::vector<OpenObject> NearShelf::open_objects(wal::SegmentName segment) {
+  return keys_.empty() ? all_open_objects(segment) : std::vector<OpenObject>();
+}
+
+bool NearShelf::has_unproved(wal::SegmentName segment) {
+  return !keys_.empty() && !all_open_objects(segment).empty();
+}
+
+/// The one that extends furthest first.
+std::vector<OpenObject> NearShelf::all_open_objects(wal::SegmentName segment) {
   const auto prefix = OpenObject::prefix(layout_, segment);
   bool listed = false;
   {
@@ -154,14 +163,6 @@ std::optional<OpenObject> NearShelf::soundest(const std::vector<OpenObject>& obj
 std::unique_ptr<io::Bytes> NearShelf::open_open_segment(wal::SegmentName segment) {
   const auto objects = open_objects(segment);
   if (objects.empty()) return nullptr;
-  if (!keys_.empty())
-    throw Error(ErrorKind::refused,
-                "manifests do not list partial segments, so no key proves "
-                "this one")
-        .with("object", store().name_of(objects.front().key(layout_)))
-        .hint(
-            "Without --partial, the recovery ends with the last complete segment. To restore "
-            "this one, too, omit --manifest-public-key at the end of the recovery.");
   // A single one is read as it is, and its errors are reported.
   auto chosen = std::optional(objects.front());
   if (objects.size() > 1)
@@ -181,6 +182,7 @@ std::unique_ptr<io::Bytes> NearShelf::open_open_segment(wal::SegmentName segment
 
 /// Under the lock. Only for segments that have no complete form.
 void NearShelf::add_open_segments(std::vector<io::DirectoryEntry>& entries) const {
+  if (!keys_.empty()) return;  // see open_objects()
   std::map<wal::SegmentName, const ObjectEntry*> furthest;
   const auto prefix = OpenObject::prefix(layout_);
   for (auto each = there_.lower_bound(prefix); each != there_.end(); ++each) {

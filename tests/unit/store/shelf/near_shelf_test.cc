@@ -227,6 +227,19 @@ TEST_F(OpenSegmentTest, TheSoundOneThatGoesFurthestIsTaken) {
   EXPECT_EQ(read(wrong), front(200'000));
 }
 
+/// Manifests do not list them.
+TEST_F(OpenSegmentTest, IsNotThereForAKeyThatProvesFiles) {
+  place(100'000, "a-1");
+  NearShelf proved([this]() -> ObjectStore& { return store_; }, "s3://memory/p", kLayout, {}, 1, {},
+                   {SignifyKey::make().public_key()});
+  EXPECT_EQ(proved.find(name_.to_string()), std::nullopt);
+  EXPECT_EQ(proved.open_bytes(name_.to_string()), nullptr);
+  for (const auto& entry : archive::list_archive(proved).segments) EXPECT_FALSE(entry.name.partial);
+  EXPECT_TRUE(proved.has_unproved(name_.segment));
+  EXPECT_FALSE(proved.has_unproved(wal::SegmentName(1, 3, kSize)));
+  EXPECT_FALSE(shelf_.has_unproved(name_.segment));
+}
+
 TEST_F(OpenSegmentTest, TwoThatDisagreeAreTold) {
   WalBuilder other{WalBuilder::Options{.seed = 99, .switch_every = 0}};
   other.grow_to(kSize.start(5));
