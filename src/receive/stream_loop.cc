@@ -310,6 +310,7 @@ bool StreamLoop::take_message() {
   }
   if (const auto* keepalive = std::get_if<wire::Keepalive>(&event)) {
     state_.on_keepalive(*keepalive, now());
+    if (state_.take_answer()) guardian_wake_->raise();  // it waits as if there were none
     return true;
   }
   if (const auto* end = std::get_if<pq::EndOfStream>(&event)) {
@@ -321,6 +322,7 @@ bool StreamLoop::take_message() {
 
 void StreamLoop::accept(const wire::XLogData& data) {
   state_.on_wal(data, now());
+  if (state_.take_answer()) guardian_wake_->raise();
   try {
     const Unlocked unlocked(*this);
     if (const auto first_wal = std::exchange(hooks_.first_wal, {})) first_wal();

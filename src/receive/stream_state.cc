@@ -60,6 +60,13 @@ bool StreamState::waits_at_endpos() const {
          !stopping_;
 }
 
+void StreamState::on_message(Time now) {
+  last_message_ = silent_since_ = now;
+  heard_anything_ = true;
+  answered_ = answered_ || asked_for_life_;
+  asked_for_life_ = false;
+}
+
 void StreamState::on_wal(const wire::XLogData& data, Time now) {
   if (data.start != received_)
     throw Error(ErrorKind::protocol, "the server sent WAL out of order")
@@ -68,10 +75,9 @@ void StreamState::on_wal(const wire::XLogData& data, Time now) {
   received_ = taken_end_ = received_ + data.wal.size();
   server_end_ = std::max({server_end_, data.server_end, received_});
   server_clock_ = data.server_clock;
-  last_message_ = silent_since_ = now;
-  asked_for_life_ = false;
+  on_message(now);
   leaves_without_store_ = false;  // it has more to send, so it is not shutting down
-  heard_anything_ = heard_wal_ = true;
+  heard_wal_ = true;
   asked_for_more_ = false;
   check_endpos(now);
 }
@@ -79,9 +85,7 @@ void StreamState::on_wal(const wire::XLogData& data, Time now) {
 void StreamState::on_keepalive(const wire::Keepalive& keepalive, Time now) {
   server_end_ = std::max(server_end_, keepalive.server_end);
   server_clock_ = keepalive.server_clock;
-  last_message_ = silent_since_ = now;
-  asked_for_life_ = false;
-  heard_anything_ = true;
+  on_message(now);
   if (keepalive.reply_requested) {
     shutdown_sign_.on_request(now);
     // A primary that shuts down asks until we have confirmed its last byte, so all received WAL is
@@ -111,9 +115,7 @@ void StreamState::on_dropped(const wire::XLogData& data, Time now) {
   taken_end_ = taken_end_ + data.wal.size();
   server_end_ = std::max({server_end_, data.server_end, taken_end_});
   server_clock_ = data.server_clock;
-  last_message_ = silent_since_ = now;
-  asked_for_life_ = false;
-  heard_anything_ = true;
+  on_message(now);
   if (now >= drops_since_ + kDropsFor) {
     drops_since_ = now;
     dropped_lately_ = 0;
@@ -299,6 +301,7 @@ std::optional<wire::StandbyStatus> StreamState::take_status(Time now) {
   if (!asked_for_life_ && !deaf_ && now >= silent_since_ + asks_for_life_after()) {
     status.reply_requested = true;
     asked_for_life_ = true;
+    asked_at_ = now;
   }
   if (waits_at_endpos() && !asked_for_more_ && now >= last_wal_ + kQuietAtEndpos) {
     status.reply_requested = true;
@@ -341,7 +344,9 @@ bool StreamState::silent_for_too_long(Time now) const {
 
 std::chrono::milliseconds StreamState::silent_for(Time now) const {
   if (ended_ || deaf_ || now < silent_since_) return {};
-  return std::chrono::duration_cast<std::chrono::milliseconds>(now - silent_since_);
+  const auto asked = asked_for_life_ ? std::max(asked_at_, silent_since_) : now;
+  const auto unasked = std::min<Time::duration>(asked - silent_since_, asks_for_life_after());
+  return std::chrono::duration_cast<std::chrono::milliseconds>(unasked + (now - asked));
 }
 
 std::chrono::milliseconds StreamState::asks_for_life_after() const {

@@ -175,8 +175,12 @@ class StreamState {
   [[nodiscard]] Time next_status_at() const;
   /// Nothing arrived from the server for the silence limit, though the connection was read.
   [[nodiscard]] bool silent_for_too_long(Time now) const;
-  /// Time since the server's last message; zero if the connection is not read, or the stream is
-  /// over.
+  /// True once after a message that follows a request for a reply: the next request is due before
+  /// the time that next_status_at() had returned.
+  [[nodiscard]] bool take_answer() { return std::exchange(answered_, false); }
+  /// Time since the server's last message, without that in which it had no reason to send one:
+  /// after the time at which a reply is requested, until that is done. Zero if the connection is
+  /// not read, or the stream is over.
   [[nodiscard]] std::chrono::milliseconds silent_for(Time now) const;
   /// Stopping (or ended), and everything received is durable and reported.
   [[nodiscard]] bool finished() const;
@@ -202,6 +206,7 @@ class StreamState {
   [[nodiscard]] bool heard_anything() const { return heard_anything_; }
 
  private:
+  void on_message(Time now);
   [[nodiscard]] std::chrono::milliseconds asks_for_life_after() const;
   void check_endpos(Time now);
   [[nodiscard]] bool waits_at_endpos() const;
@@ -247,6 +252,8 @@ class StreamState {
   bool reply_wanted_ = false;    ///< the server asked: answer at once
   bool flush_wanted_ = false;    ///< …and report our end soon: it may be shutting down
   bool asked_for_life_ = false;  ///< we have asked the server to reply since its last message
+  Time asked_at_{};
+  bool answered_ = false;
   Time last_wal_{};
   bool asked_for_more_ = false;  ///< everything before endpos was received: does the byte at it
                                  ///< exist?

@@ -265,6 +265,28 @@ def test_a_new_primary_is_followed_while_the_old_one_hangs(three, receivers, new
     receiver.stop()
 
 
+def test_an_idle_upstream_is_kept_beside_a_new_primary(three, receivers, new_archive):
+    """It is asked for a reply every two seconds. Silence before that says nothing of it."""
+    primary, one, _ = three
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, hosts(*three))
+    walsender = streaming(primary)["pid"]
+    primary.hush()
+
+    def replies(count):
+        for _ in range(count):
+            last = streaming(primary)["reply_time"]
+            wait_for(lambda: streaming(primary)["reply_time"] != last, "another reply")
+
+    replies(2)
+    one.promote()
+    replies(4)
+    assert streaming(primary)["pid"] == walsender
+    end = primary.write_wal(1)
+    reported(primary, end)
+    assert "does not respond" not in receiver.said(), receiver.said()
+
+
 @contextlib.contextmanager
 def slow_line(server, rate):
     """A port that leads to `server`, from which so many bytes a second come at most."""

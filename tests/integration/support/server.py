@@ -311,7 +311,7 @@ class Server:
 
     def walsenders(self, application_name="pgweir"):
         """[{column: value}] of pg_stat_replication."""
-        columns = ["pid", "state", "sent_lsn", "write_lsn", "flush_lsn", "replay_lsn", "sync_state"]
+        columns = ["pid", "state", "sent_lsn", "write_lsn", "flush_lsn", "replay_lsn", "sync_state", "reply_time"]
         rows = self.sql(f"SELECT {', '.join(columns)} FROM pg_stat_replication"
                         f" WHERE application_name = '{application_name}' ORDER BY pid")
         return [dict(zip(columns, row.split("|"))) for row in rows.splitlines()]

@@ -450,13 +450,25 @@ TEST(StreamState, AsksForASignOfLifeSoonWhereAnotherHostMayBePromoted) {
   EXPECT_TRUE(status->reply_requested);
   EXPECT_EQ(stream.state.silent_for(stream.now), 2s);
   EXPECT_GT(stream.state.next_status_at(), stream.now + 5s) << "asked once";
+  EXPECT_FALSE(stream.state.take_answer());
   stream.now += 1s;
+  EXPECT_EQ(stream.state.silent_for(stream.now), 3s);
   stream.keepalive(false);
+  EXPECT_TRUE(stream.state.take_answer());
+  EXPECT_FALSE(stream.state.take_answer());
   EXPECT_EQ(stream.state.silent_for(stream.now), 0s);
+  EXPECT_EQ(stream.state.next_status_at(), stream.now + 2s);
+  // It has no reason to send anything as long as it is not asked.
   stream.now += 5s;
-  EXPECT_EQ(stream.state.silent_for(stream.now), 5s);
+  EXPECT_EQ(stream.state.silent_for(stream.now), 2s);
+  EXPECT_TRUE(stream.status().value().reply_requested);
+  stream.now += 5s;
+  EXPECT_EQ(stream.state.silent_for(stream.now), 7s);
   stream.state.on_deaf();
   EXPECT_EQ(stream.state.silent_for(stream.now), 0s) << "nobody listens";
+  stream.state.on_listening(stream.now);
+  stream.now += 1s;
+  EXPECT_EQ(stream.state.silent_for(stream.now), 1s);
 }
 
 TEST(StreamState, WaitsForAnAnswerNoLongerThanTheLimitWhateverTheStatusInterval) {
