@@ -22,10 +22,22 @@ StartDecision choose_start(const StartFacts& facts) {
 
 namespace {
 
+/// True if WAL from `lsn` on is to be requested of the timeline that follows this one in the
+/// server's history, which has it: at its end. If the server would send more of it
+/// (Ancestor::is_cut), already in the segment with its end: what we received past that would be
+/// confirmed.
+bool is_left(const StartFacts& facts, wal::TimelineId timeline, wal::Lsn lsn) {
+  const auto& history = *facts.server_history;
+  const auto end = history.end_of(timeline);
+  return end && lsn >= (history.is_cut(timeline) ? facts.segment_size.start_of(*end) : *end);
+}
+
 /// The timeline to request a segment on: that of its first byte. (The server sends the segment from
 /// the newest of its timelines that has it, which includes the earlier bytes.)
 wal::TimelineId timeline_at(const StartFacts& facts, wal::Lsn lsn) {
-  return facts.server_history ? facts.server_history->timeline_of(lsn) : facts.server.timeline;
+  if (!facts.server_history) return facts.server.timeline;
+  const auto timeline = facts.server_history->timeline_of(lsn);
+  return is_left(facts, timeline, lsn) ? *facts.server_history->successor_of(timeline) : timeline;
 }
 
 StartDecision start_empty_archive(const StartFacts& facts) {
@@ -68,11 +80,9 @@ StartDecision continue_archive(const StartFacts& facts) {
   // If the archive is past the end of a timeline, continue with the next one, from the segment that
   // contains the switchpoint. WAL that a standby had sent beyond the switchpoint stays under the
   // old timeline's name and is never part of the new one.
-  while (at.timeline != server.timeline) {
-    const auto end = facts.server_history->end_of(at.timeline);
-    if (!end || at.lsn < *end) break;
-    at = {*facts.server_history->successor_of(at.timeline), size.start_of(*end)};
-  }
+  while (at.timeline != server.timeline && is_left(facts, at.timeline, at.lsn))
+    at = {*facts.server_history->successor_of(at.timeline),
+          size.start_of(*facts.server_history->end_of(at.timeline))};
 
   const auto reach =
       facts.server_history && at.timeline != server.timeline

@@ -1,5 +1,6 @@
 #include "wal/timeline_history.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/error.h"
@@ -67,6 +68,7 @@ void TimelineHistory::add(Ancestor next) {
   while (ancestors_.size() > 1 && ancestors_[ancestors_.size() - 2].switchpoint >= next.switchpoint)
     ancestors_.pop_back();
   ancestors_.back().switchpoint = next.switchpoint;
+  ancestors_.back().is_cut = true;
 }
 
 bool TimelineHistory::contains(TimelineId timeline) const {
@@ -77,6 +79,12 @@ std::optional<Lsn> TimelineHistory::end_of(TimelineId timeline) const {
   for (const auto& ancestor : ancestors_)
     if (ancestor.timeline == timeline) return ancestor.switchpoint;
   return std::nullopt;
+}
+
+bool TimelineHistory::is_cut(TimelineId timeline) const {
+  return std::any_of(ancestors_.begin(), ancestors_.end(), [&](const Ancestor& ancestor) {
+    return ancestor.timeline == timeline && ancestor.is_cut;
+  });
 }
 
 std::optional<Lsn> TimelineHistory::begin_of(TimelineId timeline) const {

@@ -18,7 +18,13 @@ class TimelineHistory {
   struct Ancestor {
     TimelineId timeline;
     Lsn switchpoint;
-    bool operator==(const Ancestor&) const = default;
+    /// The file has a later switchpoint in the timeline's own line (see parse()). A walsender goes
+    /// by that line (tliSwitchPoint() in access/transam/timeline.c): it sends WAL of the timeline
+    /// that is not of its cluster's history.
+    bool is_cut = false;
+    bool operator==(const Ancestor& other) const {
+      return timeline == other.timeline && switchpoint == other.switchpoint;
+    }
   };
 
   /// A timeline without ancestors: that of a new cluster.
@@ -41,6 +47,8 @@ class TimelineHistory {
   /// Where `timeline` ends in this history: its switchpoint; nullopt for the newest timeline (which
   /// has no end) and for timelines not in the history.
   [[nodiscard]] std::optional<Lsn> end_of(TimelineId timeline) const;
+  /// Ancestor::is_cut; false for others.
+  [[nodiscard]] bool is_cut(TimelineId timeline) const;
   /// Where `timeline` starts in this history: the switchpoint of its predecessor, 0/0 for the
   /// oldest; nullopt for timelines not in the history.
   [[nodiscard]] std::optional<Lsn> begin_of(TimelineId timeline) const;

@@ -123,6 +123,15 @@ TEST(TimelineHistory, ReadsAHundredThousandLines) {
   EXPECT_EQ(history->end_of(77'777), Lsn(std::uint64_t{77'777} << 20));
 }
 
+/// A walsender goes by the timeline's own line.
+TEST(TimelineHistory, KnowsOfWhichAncestorAServerWouldSendMore) {
+  const auto history =
+      *TimelineHistory::parse(4, "1\t0/1000000\tx\n2\t0/3000000\tx\n3\t0/2000000\tx\n");
+  EXPECT_EQ(history.end_of(2), Lsn(0x2000000));
+  EXPECT_TRUE(history.is_cut(2));
+  for (const TimelineId other : {1, 3, 4}) EXPECT_FALSE(history.is_cut(other)) << other;
+}
+
 TEST(TimelineHistory, KnowsWhereEachTimelineBeginsAndEnds) {
   const auto history = *TimelineHistory::parse(7, "1\t0/1000000\tx\n3\t0/2000000\tx\n");
   const struct {
