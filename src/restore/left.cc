@@ -16,8 +16,13 @@ std::vector<Left> lefts_of(io::Shelf& pg_wal, wal::TimelineId timeline) {
     const auto history =
         content ? wal::TimelineHistory::parse(*descendant, *content) : std::nullopt;
     const auto end = history ? history->end_of(timeline) : std::nullopt;
-    if (end) lefts.push_back({*end, *descendant});
+    const auto file = end ? pg_wal.find(entry.name) : std::nullopt;
+    if (file) lefts.push_back({*end, *descendant, file->modified});
   }
+  for (auto& left : lefts)
+    left.is_copy = std::any_of(lefts.begin(), lefts.end(), [&](const Left& newer) {
+      return newer.by > left.by && newer.written <= left.written;
+    });
   return lefts;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <vector>
 
 #include "io/shelf.h"
@@ -12,6 +13,14 @@ namespace weir::restore {
 struct Left {
   wal::Lsn at;             ///< switchpoint
   wal::TimelineId by = 0;  ///< the descendant
+  /// The descendant's history was written.
+  std::chrono::system_clock::time_point written{};
+  /// The server does not follow the descendant: it has copied that history along with the one of a
+  /// newer timeline, which it follows. A server writes the history of its new target first, and
+  /// then those of the lower numbers (restoreTimeLineHistoryFiles()). That of a timeline which it
+  /// rejects (rescanLatestTimeLine() in access/transam/xlogrecovery.c) is written after its
+  /// target's.
+  bool is_copy = false;
 };
 
 /// From the histories in a server's pg_wal, where readTimeLineHistory() in

@@ -335,18 +335,19 @@ std::string Restorer::not_restored(wal::SegmentName segment, const Left& left) {
 }
 
 /// Where the server's history leaves the segment's timeline, if that is in this segment (its first
-/// byte included). The server has the history of its timeline in its pg_wal, and perhaps others: a
-/// recovery to a target copied all with lower numbers, and a standby keeps each one that it found
-/// and rejected (rescanLatestTimeLine() in access/transam/xlogrecovery.c), so that any of them
-/// counts. Not if it has WAL of the segment after that position, since it is on this timeline then.
-/// And not for pg_rewind, which needs the lost branch of the server that it rewinds, and requests
-/// it under the segment's own name (fe_utils/archive.c).
+/// byte included). The server has the history of its timeline in its pg_wal, and perhaps others:
+/// those with lower numbers, which it copied, and do not count, and of a standby each one that it
+/// found and rejected, so that any of the rest counts (Left::is_copy). Not if it has WAL of the
+/// segment after that position, since it is on this timeline then. And not for pg_rewind, which
+/// needs the lost branch of the server that it rewinds, and requests it under the segment's own
+/// name (fe_utils/archive.c).
 std::optional<Left> Restorer::left_by_server(wal::SegmentName segment) {
   if (!options_.system_identifier || target_name_ == segment.to_string()) return std::nullopt;
   auto lefts = lefts_of(target_directory_, segment.timeline());
   if (options_.target_is_chosen && !lefts.empty())
     lefts = {*std::max_element(lefts.begin(), lefts.end(),
                                [](const Left& a, const Left& b) { return a.by < b.by; })};
+  std::erase_if(lefts, [](const Left& left) { return left.is_copy; });
   // Before the archive is listed: most segments are far from any switchpoint.
   std::erase_if(lefts, [&](const Left& left) { return !may_be_in(left.at, segment); });
   if (lefts.empty()) return std::nullopt;
@@ -654,6 +655,9 @@ std::optional<Left> Restorer::left_in(wal::SegmentName segment, const Finding& f
       return !target_directory_.find(wal::history_name(descendant));
     });
     if (!descendants.empty()) descendants = {descendants.back()};
+  } else if (options_.system_identifier) {
+    for (const auto& left : lefts_of(target_directory_, timeline))
+      if (left.is_copy) std::erase(descendants, left.by);
   }
   std::optional<Left> left;
   for (const auto descendant : descendants) {

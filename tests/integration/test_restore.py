@@ -297,6 +297,57 @@ exec {installed(place)} restore -D {archive.path} "$1" "$2"
     assert f"{completed.name} was restored up to" in recovered.last_log(400)
 
 
+def test_a_standby_passes_the_switchpoint_of_a_timeline_that_it_does_not_follow(servers, receivers, new_archive, place):
+    """Timeline 2 is of a standby that was promoted by accident, timeline 3 of a failover later. The archive has the histories
+    of both, and no segment of either yet."""
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    begun(archive, primary)
+    backup = base_backup(primary, place / "backup")
+    primary.sql("CREATE TABLE t (i int)")
+
+    def end_of(*numbers):
+        insert(primary, *numbers)
+        end = primary.flushed()
+        insert(primary, 100 + numbers[0])  # in the same segment
+        primary.switch_wal()
+        return end
+
+    accident, failover = end_of(*range(1, 11)), end_of(*range(11, 21))
+    archive.wait_finished(1, failover // primary.segment_size)
+    receiver.stop()
+
+    def promoted(timeline, end):
+        (archive.path / f"{timeline:08X}.history").write_text(f"1\t{wal.lsn_text(end)}\tno recovery target specified\n")
+        hand_over(archive.path)
+
+    promoted(2, accident)
+    restore = restore_command(place, archive)
+
+    def standby(name):
+        return recover(servers, backup, name, primary, restore, standby=True, recovery_target_timeline="latest",
+                       wal_retrieve_retry_interval="200ms")
+
+    before = standby("before")
+    before.replayed(accident)
+    # It goes on to follow timeline 2, of which there is nothing.
+    promoted(3, failover)
+    rejected = "new timeline 3 is not a child of database system timeline"
+    wait_for(lambda: before.last_log(4000).count(rejected) > 2, "timeline 3 to be rejected more than once")
+    assert rows(before) == expected(10)
+    before.stop("immediate")
+
+    after = standby("after")
+    after.replayed(failover)
+    assert rows(after) == ",".join(sorted([*expected(20).split(","), "101"], key=int))
+    after.promote()
+    assert rows(after) == ",".join(sorted([*expected(20).split(","), "101"], key=int))
+    # Also the one that followed timeline 2, once it has been restarted.
+    before.start()
+    before.replayed(failover)
+
+
 def test_a_standby_lives_on_the_archive_alone(servers, receivers, new_archive, place):
     primary = servers.primary()
     archive = new_archive(primary)

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <random>
 
 #include "archive/home.h"
@@ -17,6 +19,7 @@
 #include "store/ledger/mark.h"
 #include "support/archive_builder.h"
 #include "support/bytes.h"
+#include "support/just_changed.h"
 #include "support/sim_disk.h"
 #include "support/wal_builder.h"
 #include "wal/page.h"
@@ -58,10 +61,27 @@ class Messages final : public Log {
   std::string text;
 };
 
+/// A directory with the times at which its files were written; any others were written at first.
+class Written final : public test::JustChanged {
+ public:
+  using Times = std::map<std::string, std::chrono::seconds>;
+  Written(std::unique_ptr<io::Directory> of, Times times)
+      : JustChanged(std::move(of)), times_(std::move(times)) {}
+  std::optional<io::DirectoryEntry> find(const std::string& name) override {
+    auto entry = JustChanged::find(name);
+    if (entry) entry->modified = std::chrono::system_clock::time_point(times_[name]);
+    return entry;
+  }
+
+ private:
+  Times times_;
+};
+
 /// An archive, and the directory the server wants its file in.
 struct Scene {
   sim::SimDisk archive;
   sim::SimDisk target;
+  Written::Times written;
   Messages log;
   Options options;
 
@@ -93,7 +113,7 @@ struct Scene {
   Outcome ask(const std::string& file, const std::string& name = "RECOVERYXLOG") {
     Outcome outcome;
     const auto from = archive.open();
-    const auto to = target.open();
+    const auto to = std::make_unique<Written>(target.open(), written);
     try {
       const auto result = restore_file(*from, parse_request(file), *to, name, options, log);
       outcome.restored = result.restored;
@@ -878,6 +898,64 @@ TEST(RestoreFile, EndsACompleteSegmentWhereTheTimelineThatTheServerFollowsLeftIt
       if (c.own != Own::none) continue;
       // pg_rewind needs all of it.
       EXPECT_EQ(scene.ask(name_of(1, 3), name_of(1, 3)).content, copy(Scene::segment(parent, 3)));
+    }
+}
+
+/// A server writes the history of the timeline that it follows first, and then those of the lower
+/// numbers (restoreTimeLineHistoryFiles()). One that it rejects later is written last.
+TEST(RestoreFile, EndsNoSegmentWhereASiblingOfTheTimelineThatAStandbyFollowsLeftIt) {
+  WalBuilder parent(plain());
+  parent.grow_to(kSize.start(5));
+  const auto early = parent.fork_point(kSize.start(3) + 200'000);
+  const auto late = parent.fork_point(kSize.start(3) + 500'000);
+  const auto in_the_next = parent.fork_point(kSize.start(4) + 500'000);
+  using std::chrono::seconds;
+  struct Case {
+    const char* name;
+    wal::Lsn left_by_2;
+    wal::Lsn left_by_3;
+    seconds written_2;
+    seconds written_3;
+    wal::Lsn end;
+    seconds written_4{-1};  ///< a child of 3; negative: there is none
+  };
+  for (const auto& c :
+       {Case{"copied", early, late, seconds(1), seconds(0), late},
+        Case{"at the same moment", early, late, seconds(1), seconds(1), late},
+        Case{"3 left it later", early, in_the_next, seconds(1), seconds(0), kSize.start(4)},
+        Case{"3 left it first", late, early, seconds(1), seconds(0), early},
+        Case{"3 was rejected", early, late, seconds(0), seconds(1), early},
+        Case{"3 was rejected, and left it later", early, in_the_next, seconds(0), seconds(1),
+             early},
+        Case{"a child of 3 came later", early, late, seconds(1), seconds(0), late, seconds(9)}})
+    for (const bool partial : {false, true}) {
+      SCOPED_TRACE(fmt::format("{}{}", c.name, partial ? ", partial" : ""));
+      Scene scene;
+      for (std::uint64_t segno = 1; segno < 5; ++segno)
+        if (segno < 3 || !partial) scene.put(parent, segno);
+      if (partial) scene.put(parent, 3, Method::none, ".partial");
+      const auto put = [&](wal::TimelineId timeline, const std::string& lines, seconds written) {
+        const auto name = wal::history_name(timeline);
+        scene.archive.put(name, test::as_bytes(lines));
+        scene.target.put(name, test::as_bytes(lines));
+        scene.written[name] = written;
+      };
+      const auto of_3 = fmt::format("1\t{}\treason\n", c.left_by_3);
+      put(2, fmt::format("1\t{}\treason\n", c.left_by_2), c.written_2);
+      put(3, of_3, c.written_3);
+      if (c.written_4 >= seconds(0))
+        put(4, of_3 + fmt::format("3\t{}\treason\n", kSize.start(9)), c.written_4);
+      scene.options.system_identifier = parent.options().system_identifier;
+      scene.options.partial = partial;
+      const auto outcome = scene.ask(1, 3);
+      if (partial && c.left_by_3 == in_the_next) {
+        EXPECT_EQ(outcome.error, ErrorKind::gap) << "its rest is missing";
+        continue;
+      }
+      ASSERT_EQ(outcome.restored, true) << outcome.what;
+      auto expected = copy(parent.bytes(kSize.start(3), c.end));
+      expected.resize(kSize.bytes());
+      EXPECT_TRUE(outcome.content == expected) << scene.log.text;
     }
 }
 
