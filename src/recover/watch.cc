@@ -9,6 +9,7 @@
 #include <csignal>
 #include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -220,7 +221,8 @@ class Watch {
         gone_since = std::chrono::steady_clock::now();
         // A hot standby is "ready", too (sigusr1_handler() in postmaster/postmaster.c).
         const bool ready = file->status == "ready";
-        if (options_.standby && (ready || file->status == "standby")) return follows();
+        if (options_.standby && (ready || file->status == "standby") && is_settled(*file))
+          return follows();
         if (ready && (paused_ || says_that_it_paused(*file))) return paused(*file);
         if (ready && !options_.standby && is_promoted()) return promoted(*file);
         show_progress(file->pid);
@@ -315,10 +317,9 @@ class Watch {
   }
 
   /// The title of the startup process has the segment that it replays.
-  void show_progress(pid_t postmaster) {
-    if (!report_.promised || report_.wal_bytes == 0) return;
+  [[nodiscard]] std::optional<wal::SegmentName> replayed_segment(pid_t postmaster) const {
     const auto children = fmt::format("/proc/{0}/task/{0}/children", postmaster);
-    if (io::type_of(children) != io::PathType::file) return;
+    if (io::type_of(children) != io::PathType::file) return std::nullopt;
     try {
       auto text = io::read_front(children, kSmall);
       for (std::string_view rest = text; !rest.empty();) {
@@ -329,17 +330,24 @@ class Watch {
         constexpr std::size_t kName = 24;
         const auto at = title.find(kBefore);
         if (at == std::string::npos) continue;
-        const auto name = wal::SegmentName::parse(title.substr(at + kBefore.size(), kName));
-        const auto size = wal::SegmentSize::of(report_.segment_bytes);
-        if (!name || !size || !name->fits(*size)) continue;
-        const auto now = name->start(*size);
-        const auto left = now < *report_.promised ? *report_.promised - now : 0;
-        options_.progress("replay", report_.wal_bytes - std::min(left, report_.wal_bytes),
-                          report_.wal_bytes);
+        if (auto name = wal::SegmentName::parse(title.substr(at + kBefore.size(), kName)))
+          return name;
       }
     } catch (const Error&) {
-      return;  // a process that has ended
+      return std::nullopt;  // a process that has ended
     }
+    return std::nullopt;
+  }
+
+  void show_progress(pid_t postmaster) const {
+    if (!report_.promised || report_.wal_bytes == 0) return;
+    const auto name = replayed_segment(postmaster);
+    const auto size = wal::SegmentSize::of(report_.segment_bytes);
+    if (!name || !size || !name->fits(*size)) return;
+    const auto now = name->start(*size);
+    const auto left = now < *report_.promised ? *report_.promised - now : 0;
+    options_.progress("replay", report_.wal_bytes - std::min(left, report_.wal_bytes),
+                      report_.wal_bytes);
   }
 
   void promoted(const PidFile& file) {
@@ -419,8 +427,50 @@ class Watch {
     take_out_watching();
   }
 
+  /// A standby is open long before it has replayed what the archive has, and it never ends its
+  /// recovery: true if it has come to the promised position, or comes no further.
+  bool is_settled(const PidFile& file) {
+    constexpr auto kBetween = 1s, kPatience = 20s;
+    const auto now = std::chrono::steady_clock::now();
+    if (now - asked_ < kBetween) return false;
+    asked_ = now;
+    // The receive position counts once something was received: before, it is where it would begin.
+    const auto ask = [&](pq::Connection& connection) {
+      const auto rows = connection.execute(
+          "SELECT GREATEST(pg_catalog.pg_last_wal_replay_lsn(), CASE WHEN EXISTS (SELECT FROM"
+          " pg_catalog.pg_stat_wal_receiver WHERE status = 'streaming' AND latest_end_lsn IS NOT"
+          " NULL) THEN pg_catalog.pg_last_wal_receive_lsn() END)");
+      if (!rows.empty() && !rows[0].empty() && rows[0][0])
+        report_.reached = wal::Lsn::parse(*rows[0][0]);
+    };
+    const bool open = file.status == "ready";
+    if (open && !with_login(file, ask) && !report_.reached) return true;  // it rejects the login
+    if (has_what_was_promised()) return true;
+    const auto before = std::pair(position_, segment_);
+    position_ = report_.reached;
+    if (auto replayed = replayed_segment(file.pid)) segment_ = replayed;
+    if (std::pair(position_, segment_) != before || !stands_since_) stands_since_ = now;
+    return now - *stands_since_ > kPatience;
+  }
+
+  [[nodiscard]] bool has_what_was_promised() const {
+    return report_.reached && (!report_.promised || *report_.reached >= *report_.promised);
+  }
+
   void follows() {
-    report_.state = State::reached;
+    if (has_what_was_promised()) {
+      report_.state = State::reached;
+    } else if (report_.reached) {
+      report_.status = kTryAgain;
+      report_.notes.push_back(fmt::format(
+          "the standby has WAL up to {} so far, and gets no more from the archive or its primary: "
+          "the server's log says why",
+          *report_.reached));
+    } else {
+      report_.notes.emplace_back(
+          "the standby continues, but its position was not queried: no login is possible without "
+          "a password, or hot_standby is off");
+    }
     take_out_watching();
   }
 
@@ -557,6 +607,9 @@ class Watch {
   std::vector<std::string> said_;
   pid_t with_log_ = 0;  ///< the server whose output was searched for
   std::chrono::steady_clock::time_point asked_;
+  std::optional<wal::Lsn> position_;         ///< of the standby, in WAL
+  std::optional<wal::SegmentName> segment_;  ///< the last one that it has replayed from
+  std::optional<std::chrono::steady_clock::time_point> stands_since_;  ///< both are the same
   bool paused_ = false;
   bool shut_down_at_target_ = false;
   bool asked_to_stop_ = false;

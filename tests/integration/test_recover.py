@@ -952,6 +952,7 @@ def test_a_standby(world):
     start = f"{world.bin}/pg_ctl -D {world.into} -W -o '-p {port}' start"
     told = world.recover("--standby", primary.conninfo(), "--start", "--start-command", start, backup="plain")
     assert told["state"] == "reached" and (world.into / "standby.signal").exists(), told
+    assert wal.lsn(told["reached_lsn"]) >= wal.lsn(told["promised_lsn"]), told
     assert not (world.into / "recovery.signal").exists()
     settings = (world.into / "postgresql.auto.conf").read_text()
     assert "--on-gap absent --allow-empty" in settings and "recovery_target_lsn = '0" not in settings, settings
@@ -961,6 +962,22 @@ def test_a_standby(world):
                                " AND sourcefile LIKE '%auto.conf'", port, check=False) == "0", "the server to be reloaded")
     wait_for(lambda: primary.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1",
              "the standby to stream")
+
+
+def test_a_standby_has_reached_the_promise_once_it_has_that_wal(world):
+    """The last WAL is in an unfinished segment: without its primary, a standby does not get it."""
+    world = world(second=())
+    primary = world.primary
+    port = free_port()
+    standby = ["--standby", primary.conninfo(), "--start", "--start-command",
+               f"{world.bin}/pg_ctl -D {world.into} -W -o '-p {port} -c wal_retrieve_retry_interval=500' start"]
+    told = world.recover(*standby, backup="plain", status=3)
+    assert told["state"] == "recovering" and told["problems"] == [], told
+    assert wal.lsn(told["reached_lsn"]) < wal.lsn(told["promised_lsn"]), told
+    assert any("so far" in note for note in told["notes"]), told
+    primary.start()
+    told = world.recover(*standby, backup="plain")
+    assert told["state"] == "reached" and wal.lsn(told["reached_lsn"]) >= wal.lsn(told["promised_lsn"]), told
 
 
 def test_a_newer_timeline_of_which_only_the_history_is_archived(world):
