@@ -228,4 +228,9 @@ void require_longest(Archives& archives, const Partial& best, const std::vector<
   }
 }
 
+bool begins_as(Archives& archives, const Copy& copy, io::Bytes& content, wal::SegmentSize size,
+               std::uint64_t upto) {
+  return differences(content, archives.shelf(copy.archive), copy.name, size, upto, 1).empty();
+}
+
 }  // namespace weir::restore

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <vector>
@@ -38,5 +39,10 @@ void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& c
 void require_longest(Archives& archives, const Partial& best, const std::vector<Partial>& others,
                      wal::SegmentSize size, const Options& options, std::optional<wal::Lsn> left,
                      Log& log);
+
+/// True if the copy has the same first `upto` bytes as `content`. Throws as
+/// archive::read_segment() does.
+[[nodiscard]] bool begins_as(Archives& archives, const Copy& copy, io::Bytes& content,
+                             wal::SegmentSize size, std::uint64_t upto);
 
 }  // namespace weir::restore

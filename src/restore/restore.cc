@@ -104,6 +104,9 @@ class Restorer {
     bool is_whole = false;  ///< valid to the segment's end
   };
   OwnWal own_wal_of(wal::SegmentName segment, wal::SegmentSize size);
+  std::optional<Result> leave_to_server(wal::SegmentName segment, const Partial& found,
+                                        wal::Lsn end, const std::optional<Left>& left,
+                                        wal::SegmentSize size);
   wal::Lsn left_at(wal::SegmentName segment, wal::Lsn cut, const Finding& finding,
                    const std::string& name);
   std::string unfinished_with_wal_behind(wal::SegmentName segment, const Finding& finding);
@@ -234,6 +237,12 @@ std::optional<Result> Restorer::restore_up_to_damage(wal::SegmentName segment, c
   archives_.require_answers(segment.to_string() + ", sound");
   if (!best || !best->checked) return std::nullopt;
   log_.error(error);
+  if (own_wal_of(segment, size).is_whole) {
+    auto why =
+        fmt::format("{} is not restored: the server has a valid copy in its pg_wal", segment);
+    log_.warning("{}", why);
+    return Result{false, std::move(why)};
+  }
   const auto ends_before = [&] {
     log_.warning(
         "{} is damaged, and no record before the damage is complete: the recovery ends before this "
@@ -528,6 +537,7 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
     later = unfinished_with_wal_behind(segment, finding);
   if (!best->damage && (later.empty() || options_.up_to_hole))
     if (const auto more = of_ancestors(segment, finding, best->cut)) {
+      if (auto own = leave_to_server(segment, *more, more->cut, left, size)) return std::move(*own);
       deliver(*more, more->cut - segment.start(size), size);
       log_.warning(
           "{} was restored from {}, since {} has not reached the switchpoint: WAL up to {}",
@@ -555,6 +565,8 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
     if (cut.valid()) keep = cut - segment.start(size);
   }
   if (keep == 0) return {false, "no record is complete in " + name};
+  if (auto own = leave_to_server(segment, *best, segment.start(size) + keep, left, size))
+    return std::move(*own);
   deliver(*best, keep, size);
   log_.warning("{} was restored from the unfinished {}: WAL up to {}{}", segment, name,
                segment.start(size) + keep,
@@ -704,7 +716,10 @@ std::optional<Result> Restorer::restore_published(wal::SegmentName segment, cons
         partial && partial->cut > published->cut)
       return restore_partial(segment, finding, "");
   const auto& size = *finding.size;
-  const auto keep = left_at(segment, published->cut, finding, name) - segment.start(size);
+  const auto end = left_at(segment, published->cut, finding, name);
+  const auto keep = end - segment.start(size);
+  if (auto own = leave_to_server(segment, *published, end, left_in(segment, finding), size))
+    return std::move(*own);
   deliver(*published, keep, size);
   log_.warning(
       "{} was restored from {}, which was published unfinished (pgweir store publish-partial): WAL "
@@ -783,6 +798,29 @@ Restorer::OwnWal Restorer::own_wal_of(wal::SegmentName segment, wal::SegmentSize
     return !damage;
   });
   return {verifier.last_record_end(), !damage && !verifier.unchecked()};
+}
+
+/// Recovery, a standby's too, takes the segment from its own pg_wal if it gets none
+/// (RestoreArchivedFile() in access/transam/xlogarchive.c), and replaces its own by what it gets.
+/// So a file that ends at `end` is not delivered to a server whose own has the same WAL and more: a
+/// pg_wal that was saved from a lost server. nullopt: it has none, or what it has beyond `end` is
+/// not part of the history that leaves the timeline at `left`.
+std::optional<Result> Restorer::leave_to_server(wal::SegmentName segment, const Partial& found,
+                                                wal::Lsn end, const std::optional<Left>& left,
+                                                wal::SegmentSize size) {
+  if (target_name_ == segment.to_string()) return std::nullopt;
+  const auto own = own_wal_of(segment, size);
+  if (own.end <= end || (left && left->at < own.end)) return std::nullopt;
+  const auto content =
+      archive::SegmentBytes::open(target_directory_, {segment, Method::none, false}, size);
+  if (!content || !begins_as(archives_, found.copy, *content, size, end - segment.start(size)))
+    return std::nullopt;
+  auto why = fmt::format(
+      "{} is not restored from {}, which ends at {}: the server has it up to {} in its pg_wal",
+      segment, archives_.several() ? archives_.path_of(found.copy) : found.copy.name.to_string(),
+      end, own.end);
+  log_.warning("{}", why);
+  return Result{false, std::move(why)};
 }
 
 }  // namespace

@@ -381,6 +381,29 @@ def as_servers_user(*command):
             *command]
 
 
+@pytest.mark.parametrize("standby", [False, True])
+def test_wal_that_was_saved_from_a_lost_server_is_replayed(servers, receivers, new_archive, place, standby):
+    """By the manual's procedure: the saved segments are copied into the new pg_wal. The archive ends earlier in the last one."""
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    begun(archive, primary)
+    backup = base_backup(primary, place / "backup")
+    primary.sql("CREATE TABLE t (i int)")
+    insert(primary, 1)
+    archive.wait_covers(primary, 1, primary.flushed())
+    receiver.stop()
+    insert(primary, *range(2, 21))
+    primary.stop("immediate")
+    for segment in (primary.data / "pg_wal").glob("0*"):
+        run(["cp", "-a", segment, backup / "pg_wal"])
+    hand_over(archive.path)
+    server = recover(servers, backup, "recovered", primary, restore_command(place, archive, "--partial"), standby=standby)
+    wait_for(lambda: server.sql("SELECT max(i) FROM t", check=False).stdout.strip() == "20", "the last row")
+    assert rows(server) == expected(20)
+    assert "in its pg_wal" in server.last_log(400)
+
+
 def test_stops_the_server_where_a_segment_is_missing_or_damaged(servers, receivers, new_archive,
                                                                place):
     primary = servers.primary()

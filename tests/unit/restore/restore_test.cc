@@ -1700,6 +1700,78 @@ TEST(RestoreFile, HandsOutWhatIsSoundBeforeTheDamageIfAsked) {
   }
 }
 
+TEST(RestoreFile, LeavesADamagedSegmentToAServerThatHasAValidOne) {
+  WalBuilder wal(plain());
+  auto content = copy(Scene::segment(wal, 2));
+  content[content.size() / 2] ^= std::byte{1};
+  Scene scene;
+  for (const std::uint64_t segno : {1, 3}) scene.put(wal, segno);
+  scene.archive.put(name_of(1, 2), content);
+  scene.options.up_to_damage = true;
+  scene.options.system_identifier = wal.options().system_identifier;
+  EXPECT_EQ(scene.ask(1, 2).restored, true);
+  scene.target.put(name_of(1, 2), content);
+  EXPECT_EQ(scene.ask(1, 2).restored, true);
+  scene.target.put(name_of(1, 2), Scene::segment(wal, 2));
+  EXPECT_EQ(scene.ask(1, 2).restored, false);
+  EXPECT_NE(scene.log.text.find("valid copy in its pg_wal"), std::string::npos) << scene.log.text;
+}
+
+/// Recovery replaces its own file of the segment by the one that it gets.
+TEST(RestoreFile, LeavesASegmentToAServerThatHasMoreOfItThanTheUnfinishedFile) {
+  WalBuilder wal(plain());
+  wal.grow_to(kSize.start(4));
+  const auto archived = wal.complete_end(kSize.start(3) + 300'000);
+  const auto between = wal.fork_point(kSize.start(3) + 450'000);
+  const auto saved = wal.complete_end(kSize.start(3) + 600'000);
+  auto other = wal.other_branch(wal.fork_point(kSize.start(3) + 100'000), 7, true);
+  const auto up_to = [](WalBuilder& of, wal::Lsn end) {
+    auto own = copy(of.bytes(kSize.start(3), end));
+    own.resize(kSize.bytes());
+    return own;
+  };
+  const auto recycled = copy(Scene::segment(wal, 2));
+  auto overwritten = recycled;
+  std::ranges::copy(wal.bytes(kSize.start(3), archived), overwritten.begin());
+  struct Case {
+    const char* name;
+    Bytes own;
+    bool restored;
+    bool server = true;
+    wal::Lsn left{};  ///< by timeline 2, which the archive knows; invalid: there is none
+  };
+  for (const auto& c :
+       {Case{"more", up_to(wal, saved), false},
+        Case{"all of it", copy(Scene::segment(wal, 3)), false},
+        Case{"the same", up_to(wal, archived), true},
+        Case{"less", up_to(wal, kSize.start(3) + 200'000), true}, Case{"recycled", recycled, true},
+        Case{"the same in a recycled file", overwritten, true},
+        Case{"zeros", Bytes(kSize.bytes()), true}, Case{"too short", Bytes(1000), true},
+        Case{"another history", up_to(other, saved), true},
+        Case{"by hand", up_to(wal, saved), true, false},
+        Case{"more, up to a switchpoint", up_to(wal, between), false, true, between},
+        Case{"more, after a switchpoint", up_to(wal, saved), true, true, between}})
+    for (const bool up_to_hole : {false, true}) {
+      SCOPED_TRACE(fmt::format("{}{}", c.name, up_to_hole ? ", --until-gap" : ""));
+      Scene scene;
+      for (const std::uint64_t segno : {1, 2}) scene.put(wal, segno);
+      scene.put_partial(wal, archived);
+      scene.target.put(name_of(1, 3), c.own);
+      if (c.left.valid())
+        scene.archive.put("00000002.history",
+                          test::as_bytes(fmt::format("1\t{}\treason\n", c.left)));
+      (up_to_hole ? scene.options.up_to_hole : scene.options.partial) = true;
+      if (c.server) scene.options.system_identifier = wal.options().system_identifier;
+      const auto outcome = scene.ask(1, 3);
+      ASSERT_EQ(outcome.restored, c.restored) << outcome.what;
+      if (c.restored)
+        EXPECT_TRUE(outcome.content == up_to(wal, archived)) << scene.log.text;
+      else
+        EXPECT_NE(scene.log.text.find("in its pg_wal"), std::string::npos) << scene.log.text;
+      EXPECT_EQ(scene.target.content(name_of(1, 3)), c.own);
+    }
+}
+
 /// The damaged byte may be in the segment after the one in which the record begins.
 TEST(RestoreFile, HandsOutWhatPrecedesADamagedRecordOverABoundaryIfAsked) {
   for (const bool is_long : {false, true}) {
