@@ -548,6 +548,17 @@ FAULTS = [
        "  if (!options_.system_identifier || target_name_ == segment.to_string()) return std::nullopt;",
        "  if (FOUND(lost_branch_completed_meanwhile) || !options_.system_identifier ||\n"
        "      target_name_ == segment.to_string())\n    return std::nullopt;")]),
+    ("cut_at_siblings_switchpoint", "`git log --grep=sibling`",
+     "a standby was given no WAL after the switchpoint of a sibling of the timeline that it follows",
+     "RestoreFile.EndsNoSegmentWhereASiblingOfTheTimelineThatAStandbyFollowsLeftIt",
+     [("restore/left.cc", "      return newer.by > left.by && newer.written <= left.written;",
+       "      return !FOUND(cut_at_siblings_switchpoint) && newer.by > left.by && newer.written <= left.written;")]),
+    ("longer_own_segment_replaced", "`git log --grep=longer`",
+     "`restore --partial` replaced a longer copy of the segment in the server's own pg_wal",
+     "RestoreFile.LeavesASegmentToAServerThatHasMoreOfItThanTheUnfinishedFile",
+     [("restore/restore.cc", "  if (own.end <= end || (left && left->at < own.end)) return std::nullopt;",
+       "  if (FOUND(longer_own_segment_replaced) || own.end <= end || (left && left->at < own.end))\n"
+       "    return std::nullopt;")]),
     ("segment_behind_unfinished_blamed", "`git log --grep=blame`",
      "`verify` reported a finished segment as damaged because of a torn unfinished one before it",
      "Verify.BlamesNoSegmentForAnUnfinishedOneBeforeIt",
