@@ -666,7 +666,9 @@ void SessionState::on_archive(ArchiveFacts facts) {
   archive_->found.clear();
 }
 
-/// The archive's part of its last timeline that is not in the server's history.
+/// The archive's part of its last timeline that is not in the server's history. The history of the
+/// timeline that it names is stored first: without that file, "restore" would reject the request
+/// for it (restore::Archives::missing_by_records()).
 std::optional<Step> SessionState::find_lost_branch(const StartFacts& facts) {
   if (!archive_->resume) return std::nullopt;
   const auto& resume = *archive_->resume;
@@ -684,8 +686,10 @@ std::optional<Step> SessionState::find_lost_branch(const StartFacts& facts) {
                resume.unfinished_end);
   if (most <= *switchpoint) return std::nullopt;
   if (!archive_->sound_end) return step::FindEnd{resume.timeline, resume.start};
-  if (auto loss = archive::lost_branch(*history, resume.timeline, *archive_->sound_end, size))
+  if (auto loss = archive::lost_branch(*history, resume.timeline, *archive_->sound_end, size)) {
+    if (auto step = history_step(loss->next_timeline)) return step;
     add_pending(std::move(*loss));
+  }
   if (const auto* loss = losses_.next_pending()) return step::RecordLoss{*loss};
   return std::nullopt;
 }

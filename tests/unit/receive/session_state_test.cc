@@ -1672,9 +1672,9 @@ TEST(SessionState, TellsOfWalThatAFailoverLost) {
       {"all of it is there", seg(7), seg(7.5), seg(7.75), before + "find-end stream", {}},
       {"exactly to the switchpoint", seg(7), seg(7.5), seg(7.5), before + "find-end stream", {}},
       {"some of the last segment", seg(7), seg(7.5), seg(7.25),
-       before + "find-end record-loss stream", "branch-1-0-740000"},
+       before + "find-end store-history record-loss stream", "branch-1-0-740000"},
       {"several segments", seg(9), seg(9.5), seg(7.25),
-       before + "find-end record-loss store-history stream", "branch-1-0-740000"},
+       before + "find-end store-history record-loss stream", "branch-1-0-740000"},
       {"at a segment's end", seg(9), seg(9), seg(9), before + "find-end store-history stream", {}},
       {"long before the switch", seg(7), seg(7.5), seg(20), before + "stream", {}},
   };
@@ -1738,7 +1738,7 @@ TEST(SessionState, TellsOfWalThatAFailoverLostWhileItStreamed) {
   outcome.heard_anything = true;
   dialogue.state.on_stream_ended(outcome, dialogue.now);
   EXPECT_EQ(dialogue.steps(),
-            "identify fetch-history archive find-end record-loss store-history stream");
+            "identify fetch-history archive find-end store-history record-loss stream");
   ASSERT_EQ(dialogue.archive.losses.size(), 1U);
   EXPECT_EQ(dialogue.archive.losses[0].id(), "branch-1-0-740000");
 }
