@@ -128,7 +128,7 @@ void Drill::look_through_archive() {
         recovery::of_a_timeline_without_wal(*newer, *report.timeline, options_.target, promise_);
     if (newer->lost && options_.target.kind == Target::Kind::latest && promise_.problem.empty()) {
       promise_.problem = std::move(warning);
-      promise_.hint = recovery::kLostFilesHint;
+      promise_.hint = recovery::hint_of_lost_files(*newer);
     } else if (!warning.empty()) {
       report.warnings.push_back(std::move(warning));
     }

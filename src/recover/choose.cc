@@ -282,7 +282,7 @@ class Choose {
                                                           choice.promise);
     promise.hint = fmt::format(
         "{} \"--timeline {}{}\" recovers without them{}.",
-        newer->lost ? recovery::kLostFilesHint
+        newer->lost ? recovery::hint_of_lost_files(*newer)
                     : "Specify the archive that has these files with another -D.",
         choice.timeline, choice.no_promotion.empty() ? "" : " --action pause",
         newer->lost || newer->history

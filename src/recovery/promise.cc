@@ -586,6 +586,14 @@ std::string of_no_promotion(const std::string& why) {
       why);
 }
 
+std::string hint_of_lost_files(const Archives::WithoutWal& newer) {
+  return newer.record.empty()
+             ? "Find out which program removes objects there. Upload the files again from another "
+               "copy of the archive, or specify that copy with -D."
+             : "The archive directory was copied in part, or has lost files. Specify a complete "
+               "copy with -D, or the object store with --store.";
+}
+
 std::string of_a_timeline_without_wal(const Archives::WithoutWal& newer, wal::TimelineId followed,
                                       const Target& target, const Promise& promise) {
   const auto left = newer.history ? newer.history->end_of(followed) : std::nullopt;
@@ -596,8 +604,11 @@ std::string of_a_timeline_without_wal(const Archives::WithoutWal& newer, wal::Ti
   auto text = fmt::format(
       "the recovery follows timeline {}, although timeline {} is newer: {}. ", followed,
       newer.timeline,
-      newer.lost ? "the store has lost files of that timeline, which were uploaded according to "
-                   "its manifest"
+      !newer.record.empty()
+          ? fmt::format("according to {}, that timeline existed, but the archive lacks files of it",
+                        newer.record)
+      : newer.lost ? "the store has lost files of that timeline, which were uploaded according to "
+                     "its manifest"
       : newer.backup.empty() || newer.history
           ? "the archive has the history file of that timeline, but none of its WAL"
           : fmt::format("the backup {} is of that timeline, and the archive has none of its WAL",
@@ -608,9 +619,10 @@ std::string of_a_timeline_without_wal(const Archives::WithoutWal& newer, wal::Ti
     text += fmt::format("Timeline {} begins at {}, and timeline {} is not in its history",
                         newer.timeline, *newer.history->begin_of(newer.timeline), followed);
   else
-    text += newer.backup.empty() ? "The history file cannot be read, so that it is unknown where "
-                                   "the timeline begins"
-                                 : "It is unknown where the timeline begins";
+    text += newer.backup.empty() && newer.record.empty()
+                ? "The history file cannot be read, so that it is unknown where "
+                  "the timeline begins"
+                : "It is unknown where the timeline begins";
   text += "; changes that were made on the newer timeline are not recovered";
   if (left && promise.position > *left)
     text += fmt::format(", but WAL of timeline {} after that position is", followed);

@@ -96,9 +96,10 @@ class Archives {
   struct WithoutWal {
     wal::TimelineId timeline = 0;
     std::optional<wal::TimelineHistory> history;  ///< nullopt: it cannot be read, or is lost
-    /// By the store's manifest, it had WAL or a history file, which the store has lost.
+    /// By the store's manifest or by `record`, it had WAL or a history file, which is missing.
     bool lost = false;
     std::string backup{};  ///< a base backup of it, so that it had WAL; empty: none was found
+    std::string record{};  ///< a file in the archive directory; empty: it is the manifest
   };
   /// The newest of all timelines, if it is such a one, and the server does not follow it.
   virtual std::optional<WithoutWal> newest_without_wal() = 0;
@@ -163,10 +164,8 @@ struct Promise {
 [[nodiscard]] Promise look_through(const Way& way, const archive::BackupPoint& backup,
                                    const Target& target, const std::function<bool()>& stop);
 
-/// For of_a_timeline_without_wal(), of a store that has lost it.
-inline constexpr const char* kLostFilesHint =
-    "Find out which program removes objects there. Upload the files again from another copy of the "
-    "archive, or specify that copy with -D.";
+/// For of_a_timeline_without_wal(), if it is lost.
+[[nodiscard]] std::string hint_of_lost_files(const Archives::WithoutWal& newer);
 
 /// For Way::no_promotion.
 [[nodiscard]] std::string of_no_promotion(const std::string& why);

@@ -26,6 +26,8 @@ struct Absent {
 /// WAL would open the database with data missing.
 struct Gap {
   std::string what;
+  /// The file of pgweir in the archive that is the only evidence; empty: there is other evidence.
+  std::string record{};
 };
 using Absence = std::variant<Absent, Gap>;
 

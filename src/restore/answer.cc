@@ -17,7 +17,7 @@ void Answer::put(std::span<const std::byte> content) {
 
 Result Answer::absent(const Absence& absence, const std::string& file) const {
   if (const auto* fine = std::get_if<Absent>(&absence)) return {false, fine->why};
-  const auto& what = std::get<Gap>(absence).what;
+  const auto& [what, record] = std::get<Gap>(absence);
   if (options_.gap_is_absence) {
     log_.warning("{} is missing in the archive: {}; reported as absent (--on-gap absent)", file,
                  what);
@@ -30,6 +30,12 @@ Result Answer::absent(const Absence& absence, const std::string& file) const {
     throw error.hint(
         "Continuing recovery without this file would open the database with data missing. The file "
         "was uploaded to the object store: add --store and its options to the command.");
+  if (!record.empty())
+    throw error.hint(fmt::format(
+        "The archive directory was copied in part, or has lost files: use a complete copy, or add "
+        "--store and its options to the command. Only if no copy has the missing files, and the "
+        "WAL that they belong to is not wanted, remove {} from the directory.",
+        record));
   throw error.hint(
       "Continuing recovery without this file would open the database with data missing. Look "
       "for the file on the server that wrote it (pg_wal) or in another archive, and import it "

@@ -10,13 +10,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstdint>
+#include <limits>
 #include <set>
 #include <utility>
 
+#include "archive/losses.h"
+#include "archive/own_names.h"
 #include "restore/history.h"
 #include "restore/target.h"
-#include "store/ledger/mark.h"
 #include "store/object_store.h"
 #include "store/shelf/near_shelf.h"
 
@@ -194,17 +198,91 @@ std::vector<KnownHole> Archives::known_holes(wal::SegmentSize size) {
   return left;
 }
 
+/// What was uploaded of this archive's cluster; nullopt if the user may not read that.
+std::optional<store::Mark> Archives::mark_of(std::size_t archive) {
+  const auto& identity = at(archive).identity();
+  if (!identity) return std::nullopt;
+  try {
+    auto mark = store::read_mark(shelf(archive));
+    if (mark && mark->system_identifier == identity->system_identifier &&
+        mark->segment_size == identity->segment_size)
+      return mark;
+  } catch (const Error& error) {
+    if (error.system_code() != EACCES) throw;
+  }
+  return std::nullopt;
+}
+
 bool Archives::was_uploaded(wal::SegmentName segment) {
   if (options_.store) return false;
   bool uploaded = false;
   ask_each([&](std::size_t i) {
-    const auto mark = store::read_mark(shelf(i));
-    const auto& identity = at(i).identity();
-    uploaded = uploaded || (mark && identity && mark->has(segment) &&
-                            mark->system_identifier == identity->system_identifier &&
-                            mark->segment_size == identity->segment_size);
+    const auto mark = mark_of(i);
+    uploaded = uploaded || (mark && mark->has(segment));
   });
   return uploaded;
+}
+
+std::vector<Archives::Recorded> Archives::missing_by_records() {
+  std::vector<Recorded> found;
+  const auto cluster = identity();
+  if (!cluster) return found;
+  const auto& size = cluster->segment_size;
+  ask_each([&](std::size_t i) {
+    if (!at(i).identity() || i == options_.store) return;
+    std::vector<archive::Loss> losses;
+    static_cast<void>(archive::read_losses(shelf(i), at(i).listing(), &losses));
+    for (const auto& loss : losses)
+      if (loss.kind == archive::Loss::Kind::lost_branch && !loss.complaint &&
+          (loss.system_identifier == 0 || loss.system_identifier == cluster->system_identifier))
+        found.push_back({archive::loss_record_name(loss.id()), loss.next_timeline, {}});
+    const auto mark = options_.store ? std::nullopt : mark_of(i);
+    if (!mark) return;
+    auto first = std::numeric_limits<std::uint64_t>::max();
+    for (const auto& entry : at(i).listing().segments)
+      if (entry.name.segment.fits(size)) first = std::min(first, entry.name.segment.segno(size));
+    const std::string name(store::kMarkName);
+    for (const auto timeline : mark->histories) found.push_back({name, timeline, {}});
+    for (const auto& run : mark->sent)
+      if (run.last.segno(size) >= first) found.push_back({name, run.last.timeline(), run.last});
+  });
+  // By the names of now: a receiver may have completed and uploaded it since the listing.
+  std::erase_if(found, [&](const Recorded& each) {
+    bool exists = false;
+    ask_each([&](std::size_t i) {
+      exists =
+          exists || (each.segment ? at(i).finished_form_exists(*each.segment)
+                                  : shelf(i).find(wal::history_name(each.timeline)).has_value());
+    });
+    return exists;
+  });
+  if (found.empty()) return found;
+  const auto histories = timelines();
+  std::erase_if(found, [&](const Recorded& each) {
+    const auto known = histories.known();
+    return each.segment && std::any_of(known.begin(), known.end(), [&](wal::TimelineId other) {
+             const auto history = histories.history(other);
+             const auto end = history ? history->end_of(each.timeline) : std::nullopt;
+             return end && *end <= each.segment->start(size);
+           });
+  });
+  return found;
+}
+
+std::optional<Gap> Archives::recorded(wal::SegmentName segment) {
+  for (const auto& each : missing_by_records())
+    if (each.segment && each.timeline == segment.timeline() && segment <= *each.segment)
+      return Gap{fmt::format("according to {}, {} was uploaded", each.record, *each.segment),
+                 each.record};
+  return std::nullopt;
+}
+
+std::optional<Gap> Archives::recorded(wal::TimelineId timeline) {
+  for (const auto& each : missing_by_records())
+    if (!each.segment && each.timeline == timeline)
+      return Gap{fmt::format("according to {}, timeline {} existed", each.record, timeline),
+                 each.record};
+  return std::nullopt;
 }
 
 std::optional<wal::TimelineHistory> Archives::history_of(wal::TimelineId timeline) {

@@ -18,6 +18,7 @@
 #include "restore/archive_facts.h"
 #include "restore/copy.h"
 #include "restore/options.h"
+#include "store/ledger/mark.h"
 #include "wal/segment.h"
 #include "wal/timeline_history.h"
 
@@ -85,6 +86,20 @@ class Archives {
   /// True if one of them was uploaded to an object store, with this segment, and no store is among
   /// them: --local-retention may have removed it from the directory.
   [[nodiscard]] bool was_uploaded(wal::SegmentName segment);
+  /// A file that none of them has, although a record in one of them says that it existed: a copy of
+  /// an archive that is not complete.
+  struct Recorded {
+    std::string record;  ///< the name of that file
+    wal::TimelineId timeline = 0;
+    std::optional<wal::SegmentName> segment;  ///< nullopt: the history of the timeline
+  };
+  /// By the records of lost branches and, if no store is among the archives, by what was uploaded.
+  /// Of consecutive segments, the last one. Excludes WAL before the archive's first segment, which
+  /// was pruned, and WAL of a branch after the position at which another timeline has left it.
+  [[nodiscard]] std::vector<Recorded> missing_by_records();
+  /// That this segment or a later one of its timeline existed, or that this timeline did.
+  [[nodiscard]] std::optional<Gap> recorded(wal::SegmentName segment);
+  [[nodiscard]] std::optional<Gap> recorded(wal::TimelineId timeline);
   /// Returns nullopt for a timeline whose history is missing or invalid; the latter is logged.
   [[nodiscard]] std::optional<wal::TimelineHistory> history_of(wal::TimelineId timeline);
   [[nodiscard]] bool finished_form_exists(wal::SegmentName segment);
@@ -120,6 +135,7 @@ class Archives {
     }
   }
   [[nodiscard]] static bool is_silence(const Error& error);
+  [[nodiscard]] std::optional<store::Mark> mark_of(std::size_t archive);
 
   const Options& options_;
   std::vector<Member> members_;

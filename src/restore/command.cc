@@ -130,6 +130,7 @@ Result run_restore_command(const Places& places, std::string_view file, const st
     throw Error(ErrorKind::usage, fmt::format("\"{}\" is not a file name to restore to", target));
   if (!options.system_identifier) options.system_identifier = system_identifier_beside(parent);
   options.target_is_chosen = recovers_to_a_target(parent);
+  options.standby = is_standby(parent);
   options.store = places.place_of_store();
 
   // A helper may have it ready. If not, or on any irregularity, it is fetched here.
@@ -200,7 +201,7 @@ Result run_restore_command(const Places& places, std::string_view file, const st
       } else if (now + pause <= deadline) {
         log.warning("{}; trying again", error.what());
       } else {
-        if (!places.store || error.kind() != ErrorKind::retry || !is_standby(parent) ||
+        if (!places.store || error.kind() != ErrorKind::retry || !options.standby ||
             ::getppid() != server)
           throw;
         if (now + pause >= told) {

@@ -63,6 +63,9 @@ std::optional<Result> restore_once(Archives& archives, Answer& answer, wal::Time
       if (!again) return std::nullopt;
       absence = std::move(*gap);
     }
+  if (const auto* const absent = std::get_if<Absent>(&absence);
+      absent != nullptr && absent->reason == Absent::Reason::end)
+    if (auto gap = archives.recorded(timeline)) absence = std::move(*gap);
   if (std::holds_alternative<Absent>(absence)) tell_skipped(timeline, timelines, answer.log());
   return answer.absent(absence, name);
 }

@@ -51,6 +51,8 @@ struct Options {
   /// standby's has chosen its target before it requests WAL, and has that history in its pg_wal. It
   /// therefore goes to the end of a timeline whose descendants it does not know.
   bool target_is_chosen = false;
+  /// The server is a standby: it does not end its recovery at a file that is absent.
+  bool standby = false;
   /// Index among the archives of an object store, which is the second copy of the archives before
   /// it: it is queried for files that they lack, and not compared with them. They may be empty, as
   /// long as not all are.

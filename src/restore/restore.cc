@@ -420,6 +420,9 @@ Restorer::Finding Restorer::look_for_absent(wal::SegmentName segment, bool publi
     }
   }
   finding.settled = absent != nullptr && absent->reason == Absent::Reason::elsewhere;
+  // (A standby requests it again, perhaps from a copy of the archive that is still being updated.)
+  if (absent != nullptr && !finding.settled && !options_.standby)
+    if (auto gap = archives_.recorded(segment)) finding.absence = std::move(*gap);
   return finding;
 }
 

@@ -57,12 +57,20 @@ std::optional<recovery::Archives::WithoutWal> ArchivesOfRecovery::newest_without
   const auto known = timelines.known();
   const auto newest = newest_timeline();
   if (!newest) return std::nullopt;
-  const auto without_wal =
-      std::max(lost.value_or(0), known.empty() ? wal::TimelineId{0} : known.back());
+  auto without_wal = std::max(lost.value_or(0), known.empty() ? wal::TimelineId{0} : known.back());
+  std::string record;
+  if (!standby_)
+    for (const auto& each : archives_.missing_by_records())
+      if (each.timeline > *newest && each.timeline >= without_wal && lost != each.timeline) {
+        without_wal = each.timeline;
+        record = each.record;
+      }
   if (without_wal <= *newest) return std::nullopt;
   const bool is_known = std::binary_search(known.begin(), known.end(), without_wal);
-  return WithoutWal{without_wal, is_known ? timelines.history(without_wal) : std::nullopt,
-                    lost == without_wal};
+  return WithoutWal{.timeline = without_wal,
+                    .history = is_known ? timelines.history(without_wal) : std::nullopt,
+                    .lost = lost == without_wal || !record.empty(),
+                    .record = std::move(record)};
 }
 
 /// The newest timeline of which the store has lost WAL or the history, by its manifest, if it is
@@ -242,6 +250,8 @@ std::optional<wal::TimelineId> ArchivesOfRecovery::missing_history(
   existed.insert(known.begin(), known.end());
   for (const auto& [timeline, why] : archive::missing_histories(archives_.listing(), timelines))
     existed.insert(timeline);
+  for (const auto& each : archives_.missing_by_records())
+    if (!each.segment) existed.insert(each.timeline);
   for (const auto timeline : existed) {
     if (timeline <= 1 || timeline < backup.timeline || timeline > history_->timeline()) continue;
     if (!std::binary_search(known.begin(), known.end(), timeline) || !timelines.history(timeline))
@@ -282,6 +292,10 @@ std::string ArchivesOfRecovery::no_promotion() {
         if (std::holds_alternative<restore::Gap>(own)) absence = std::move(own);
       });
     if (const auto* const gap = std::get_if<restore::Gap>(&absence)) return missing(*gap);
+    if (const auto gap = archives_.recorded(next))
+      return fmt::format(
+          "{}. Only if no copy of it exists, and timeline {} is not wanted, remove {}",
+          missing(*gap), next, gap->record);
     auto* const stored = open_.stored();
     if (stored == nullptr || archives_.silent(*options_.store)) return {};
     const auto gap = restore::told_of(next, stored->told(), timelines);
@@ -339,7 +353,8 @@ bool ArchivesOfRecovery::has_wal(const archive::SegmentFileName& partial) {
 std::optional<wal::Lsn> ArchivesOfRecovery::complete_after(wal::Lsn at) {
   const auto next = next_segment(at, true);
   const wal::Lsn before(at.byte() - 1);
-  return next ? next : std::max(left_after(before), unread_after(before).second);
+  return next ? next
+              : std::max({left_after(before), unread_after(before).second, recorded_after(before)});
 }
 
 std::optional<wal::Lsn> ArchivesOfRecovery::goes_on(wal::Lsn at) {
@@ -353,7 +368,9 @@ std::optional<wal::Lsn> ArchivesOfRecovery::goes_on(wal::Lsn at) {
     const auto left = history_->end_of(hole.next_timeline);
     if (!left || hole.end <= *left) take(hole.end);
   }
-  return next ? next : std::max({told_after(at), left_after(at), unread_after(at).second});
+  return next ? next
+              : std::max(
+                    {told_after(at), left_after(at), unread_after(at).second, recorded_after(at)});
 }
 
 /// By the histories of later timelines, the followed one had all segments before the one in which
@@ -389,6 +406,19 @@ std::optional<wal::Lsn> ArchivesOfRecovery::told_after(wal::Lsn at) {
     }
     const auto behind = segment.start(size_) + size_.bytes();
     end = std::max(end.value_or(behind), behind);
+  }
+  return end;
+}
+
+/// Likewise, by a record in the archive.
+std::optional<wal::Lsn> ArchivesOfRecovery::recorded_after(wal::Lsn at) {
+  std::optional<wal::Lsn> end;
+  for (const auto& each : archives_.missing_by_records()) {
+    if (!each.segment ||
+        archive::timeline_of_segment(*history_, each.segment->segno(size_), size_) != each.timeline)
+      continue;
+    const auto behind = each.segment->start(size_) + size_.bytes();
+    if (behind > at) end = std::max(end, std::optional(behind));
   }
   return end;
 }

@@ -62,6 +62,7 @@ class ArchivesOfRecovery final : public drill::Archives {
   std::optional<wal::Lsn> goes_on(wal::Lsn at);
   std::optional<wal::Lsn> left_after(wal::Lsn at);
   std::optional<wal::Lsn> told_after(wal::Lsn at);
+  std::optional<wal::Lsn> recorded_after(wal::Lsn at);
   /// The first of these segments, and where the last one ends.
   std::pair<std::optional<restore::Unread>, std::optional<wal::Lsn>> unread_after(wal::Lsn at);
   std::optional<wal::Lsn> next_segment(wal::Lsn at, bool complete);

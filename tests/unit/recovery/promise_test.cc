@@ -779,6 +779,14 @@ TEST(TimelineWithoutWal, IsToldUnlessTheTargetIsBeforeIt) {
   EXPECT_NE(unread.find("The history file cannot be read"), std::string::npos) << unread;
   const auto lost = of_a_timeline_without_wal({3, std::nullopt, true}, 2, Target(), promise);
   EXPECT_NE(lost.find("is newer: the store has lost files of that timeline"), std::string::npos);
+  const Archives::WithoutWal recorded{.timeline = 3, .lost = true, .record = ".pgweir-store"};
+  EXPECT_EQ(
+      of_a_timeline_without_wal(recorded, 2, Target(), promise),
+      "the recovery follows timeline 2, although timeline 3 is newer: according to "
+      ".pgweir-store, that timeline existed, but the archive lacks files of it. It is unknown "
+      "where the timeline begins; changes that were made on the newer timeline are not "
+      "recovered. If timeline 3 is wanted, archive or import its WAL first");
+  EXPECT_NE(hint_of_lost_files(recorded), hint_of_lost_files({3, std::nullopt, true}));
   const auto of_backup =
       of_a_timeline_without_wal({.timeline = 3, .backup = "/srv/b"}, 2, Target(), promise);
   EXPECT_NE(of_backup.find("the backup /srv/b is of that timeline, and the archive has none of its "

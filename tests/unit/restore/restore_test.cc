@@ -256,6 +256,98 @@ TEST(RestoreFile, SaysThatTheObjectStoreHasAMissingSegment) {
   EXPECT_FALSE(names_store(4)) << "of another cluster";
 }
 
+/// A copy of the archive that is not complete: its records name later files.
+TEST(RestoreFile, MissesWhatWasUploadedFromTheArchive) {
+  Scene scene;
+  WalBuilder wal(plain());
+  for (const std::uint64_t segno : {4, 5, 6}) scene.put(wal, segno);
+  store::Mark mark{.system_identifier = wal.options().system_identifier, .segment_size = kSize};
+  for (const std::uint64_t segno : {3, 4, 5, 6, 7, 8}) mark.add(wal::SegmentName(1, segno, kSize));
+  mark.add_history(2);
+  const auto keep = [&] {
+    const auto directory = scene.archive.open();
+    archive::DirectoryHome home(*directory);
+    store::keep_mark(home, mark);
+  };
+  const auto is_gap = [&](const std::string& file) {
+    const auto outcome = scene.ask(file);
+    EXPECT_TRUE(outcome.restored == false || outcome.error == ErrorKind::gap) << outcome.what;
+    return outcome.error == ErrorKind::gap;
+  };
+  EXPECT_FALSE(is_gap(name_of(1, 7)));
+  keep();
+  const auto segment = scene.ask(1, 7);
+  EXPECT_EQ(segment.error, ErrorKind::gap);
+  EXPECT_NE(segment.what.find("according to .pgweir-store, " + name_of(1, 8) + " was uploaded"),
+            std::string::npos)
+      << segment.what;
+  EXPECT_NE(segment.what.find("add --store"), std::string::npos) << segment.what;
+  const auto history = scene.ask("00000002.history");
+  EXPECT_EQ(history.error, ErrorKind::gap);
+  EXPECT_NE(history.what.find("according to .pgweir-store, timeline 2 existed"), std::string::npos)
+      << history.what;
+  EXPECT_NE(history.what.find("remove .pgweir-store from"), std::string::npos) << history.what;
+  EXPECT_TRUE(is_gap(name_of(1, 8)));
+  EXPECT_FALSE(is_gap(name_of(1, 9))) << "it was not uploaded";
+  EXPECT_FALSE(is_gap("00000003.history"));
+  scene.options.standby = true;
+  EXPECT_FALSE(is_gap(name_of(1, 7))) << "it requests the segment again";
+  EXPECT_TRUE(is_gap("00000002.history"));
+  scene.options.standby = false;
+  scene.options.gap_is_absence = true;
+  EXPECT_FALSE(is_gap(name_of(1, 7)));
+  EXPECT_FALSE(is_gap("00000002.history"));
+  scene.options.gap_is_absence = false;
+  scene.options.store = 0;
+  EXPECT_FALSE(is_gap(name_of(1, 7))) << "the store itself is asked";
+  scene.options.store.reset();
+  scene.archive.put("00000002.history", test::bytes_of("1\t0/600010\tno reason\n"));
+  EXPECT_FALSE(is_gap(name_of(1, 7))) << "timeline 2 left timeline 1 before it";
+  scene.archive.erase("00000002.history");
+  ++mark.system_identifier;
+  keep();
+  EXPECT_FALSE(is_gap(name_of(1, 7))) << "of another cluster";
+  EXPECT_FALSE(is_gap("00000002.history"));
+  --mark.system_identifier;
+  mark.add(wal::SegmentName(2, 3, kSize));
+  keep();
+  EXPECT_FALSE(is_gap(name_of(2, 2))) << "it is before the archive's first segment";
+  for (const std::uint64_t segno : {7, 8}) scene.put(wal, segno, Method::zstd);
+  EXPECT_FALSE(is_gap(name_of(1, 9)));
+}
+
+TEST(RestoreFile, MissesTheHistoryThatTheRecordOfALostBranchNames) {
+  Scene scene;
+  WalBuilder wal(plain());
+  for (const std::uint64_t segno : {4, 5, 6}) scene.put(wal, segno);
+  archive::Loss loss{.kind = archive::Loss::Kind::lost_branch,
+                     .timeline = 1,
+                     .next_timeline = 3,
+                     .begin = kSize.start(5),
+                     .end = kSize.start(7),
+                     .system_identifier = wal.options().system_identifier,
+                     .segment_size = kSize};
+  const auto record = [&] { archive::record_loss(*scene.archive.open(), loss); };
+  EXPECT_EQ(scene.ask("00000003.history").restored, false);
+  record();
+  const auto outcome = scene.ask("00000003.history");
+  EXPECT_EQ(outcome.error, ErrorKind::gap);
+  const auto name = ".pgweir-loss-" + loss.id();
+  EXPECT_NE(outcome.what.find("according to " + name + ", timeline 3 existed"), std::string::npos)
+      << outcome.what;
+  EXPECT_NE(outcome.what.find("remove " + name), std::string::npos) << outcome.what;
+  EXPECT_EQ(scene.ask("00000002.history").restored, false) << "no record of timeline 2";
+  EXPECT_EQ(scene.ask(1, 7).restored, false);
+  // Also if the copy ends before the branch, so that the loss is not open.
+  scene.archive.erase(name_of(1, 5));
+  scene.archive.erase(name_of(1, 6));
+  EXPECT_EQ(scene.ask("00000003.history").error, ErrorKind::gap);
+  ++loss.system_identifier;
+  scene.archive.erase(name);
+  record();
+  EXPECT_EQ(scene.ask("00000003.history").restored, false) << "of another cluster";
+}
+
 TEST(RestoreFile, LeavesAGapToTheServerIfItHasTheWholeSegmentItself) {
   Scene scene;
   WalBuilder wal(plain());

@@ -8,11 +8,13 @@
 #include <optional>
 #include <string>
 
+#include "archive/home.h"
 #include "archive/losses.h"
 #include "base/error.h"
 #include "codec/codec.h"
 #include "io/posix_directory.h"
 #include "recovery/promise.h"
+#include "store/ledger/mark.h"
 #include "support/archive_builder.h"
 #include "support/backup_builder.h"
 #include "support/error_of.h"
@@ -367,6 +369,81 @@ TEST(ArchivesOfRecovery, NameAHistoryThatPreventsThePromotion) {
   archive.write("00000004.history", "");
   std::filesystem::remove(archive.path("00000003.history"));
   EXPECT_EQ(told(), "") << "the search ends at 3";
+}
+
+/// As `restore` has it: a copy of the archive that is not complete must not lead to a branch that
+/// the cluster has left, nor end early.
+TEST(ArchivesOfRecovery, MissWhatTheRecordsOfTheArchiveName) {
+  WalBuilder one({.switch_every = 0});
+  one.grow_to(kSize.start(7));
+  const auto left = one.fork_point(kSize.start(3) + 500'000);
+  const test::TemporaryDirectory archive;
+  put(archive, one, 1, 5);
+  const auto directory = io::open_directory(archive.path());
+  const auto point = backup(one.fork_point(kSize.start(2) + 100'000), left, 1);
+  const auto open = [&](bool standby = false) {
+    return ArchivesOfRecovery({.directories = {archive.path()}}, standby);
+  };
+  EXPECT_FALSE(open().newest_without_wal());
+  archive::Loss loss{.kind = archive::Loss::Kind::lost_branch,
+                     .timeline = 1,
+                     .next_timeline = 2,
+                     .begin = left,
+                     .end = kSize.start(5),
+                     .segment_size = kSize};
+  archive::record_loss(*directory, loss);
+  const auto record = ".pgweir-loss-" + loss.id();
+  auto newer = open().newest_without_wal();
+  ASSERT_TRUE(newer);
+  EXPECT_EQ(newer->timeline, 2U);
+  EXPECT_TRUE(newer->lost);
+  EXPECT_EQ(newer->record, record);
+  EXPECT_EQ(open().way(point, std::nullopt).no_promotion,
+            "00000002.history is missing in the archive: according to " + record +
+                ", timeline 2 existed. Only if no copy of it exists, and timeline 2 is not "
+                "wanted, remove " +
+                record);
+  EXPECT_FALSE(open(true).newest_without_wal()) << "a standby can stream it";
+  archive.write("00000002.history", verify::history_line(1, left));
+  EXPECT_EQ(open().way(point, std::nullopt).no_promotion, "");
+  EXPECT_FALSE(open().newest_without_wal()->lost);
+  // A timeline before the newest one, which the newest does not name.
+  std::filesystem::remove(archive.path("00000002.history"));
+  auto three = verify::promote(one, left, 3, 9);
+  three.grow_to(kSize.start(7));
+  put(archive, three, 3, 6);
+  archive.write("00000003.history", verify::history_line(1, left));
+  EXPECT_EQ(open().way(point, std::nullopt).missing_history, 2U);
+  std::filesystem::remove(archive.path(record));
+  EXPECT_EQ(open().way(point, std::nullopt).missing_history, std::nullopt);
+
+  store::Mark mark{.system_identifier = one.options().system_identifier, .segment_size = kSize};
+  const auto keep = [&] {
+    archive::DirectoryHome home(*directory);
+    store::keep_mark(home, mark);
+  };
+  const auto goes_on = [&](wal::TimelineId timeline, std::uint64_t segno) {
+    auto archives = open();
+    return archives.way(point, timeline).goes_on(kSize.start(segno));
+  };
+  EXPECT_EQ(goes_on(3, 6), std::nullopt);
+  for (const std::uint64_t segno : {4, 5, 6, 7}) mark.add(wal::SegmentName(3, segno, kSize));
+  for (const std::uint64_t segno : {4, 5, 6, 7, 8}) mark.add(wal::SegmentName(1, segno, kSize));
+  mark.add_history(3);
+  keep();
+  EXPECT_EQ(goes_on(3, 6), kSize.start(8));
+  EXPECT_EQ(goes_on(3, 8), std::nullopt);
+  EXPECT_EQ(goes_on(1, 5), std::nullopt) << "timeline 3 left timeline 1 before it";
+  EXPECT_FALSE(open().newest_without_wal());
+  put(archive, three, 6, 7);
+  EXPECT_EQ(goes_on(3, 7), kSize.start(8));
+  mark.add(wal::SegmentName(4, 7, kSize));
+  keep();
+  newer = open().newest_without_wal();
+  ASSERT_TRUE(newer);
+  EXPECT_EQ(newer->timeline, 4U);
+  EXPECT_TRUE(newer->lost);
+  EXPECT_EQ(newer->record, store::kMarkName);
 }
 
 /// A receiver creates a segment's file before it writes to it. One that a power loss leaves so is
