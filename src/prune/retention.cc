@@ -78,6 +78,7 @@ class Chooser {
   std::map<const FoundBackup*, std::string> why_kept_;
   std::map<const FoundBackup*, std::string> problems_;
   std::set<const FoundBackup*> with_tar_;  ///< incremental ones; see has_tar_in_chain()
+  std::set<const FoundBackup*> needed_;    ///< by incremental ones that stay
 };
 
 void Chooser::sort_out() {
@@ -141,7 +142,6 @@ bool Chooser::has_tar_in_chain(const FoundBackup& backup) const {
 }
 
 void Chooser::find_obsolete() {
-  std::set<const FoundBackup*> needed;
   std::set<const FoundBackup*> bases;
   for (const auto& backup : backups_) {
     if (!backup.point || (!why_kept_.contains(&backup) && !problems_.contains(&backup))) continue;
@@ -149,7 +149,7 @@ void Chooser::find_obsolete() {
     while (child != nullptr && child->point->parent) {
       child = parent_of(*child->point);
       if (child == nullptr || why_kept_.contains(child)) continue;
-      needed.insert(child);
+      needed_.insert(child);
       // A backup that does not count keeps no WAL.
       if (with_tar_.contains(&backup) || !bases.insert(child).second) continue;
       result_.bases.push_back(*child->point);
@@ -166,10 +166,10 @@ void Chooser::find_obsolete() {
     for (const auto* child = backup; !is_before(backup) && child->point->parent;) {
       child = parent_of(*child->point);
       if (child == nullptr) break;
-      needed.insert(child);
+      needed_.insert(child);
     }
   for (const auto* backup : candidates_)
-    if (is_before(backup) && !needed.contains(backup) && !problems_.contains(backup))
+    if (is_before(backup) && !needed_.contains(backup) && !problems_.contains(backup))
       result_.obsolete.push_back(backup->path);
 }
 
@@ -399,6 +399,8 @@ void Chooser::tell(const FoundBackup& backup) {
     text += ": kept, " + kept->second;
   else if (const auto problem = problems_.find(&backup); problem != problems_.end())
     text += ": " + problem->second;
+  else if (needed_.contains(&backup))  // (perhaps without its WAL)
+    text += ": an incremental backup that is kept builds upon it";
   else if (const auto absence = why_no_wal(backup); !absence.empty())
     text += ": " + absence;
   else if (result_.nothing || std::any_of(result_.kept.begin(), result_.kept.end(), begins_before))

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <vector>
@@ -476,6 +477,22 @@ TEST(Retention, WhatNoRuleNeedsGoesNewestFirstAndNothingThatOthersBuildUpon) {
   ASSERT_EQ(window.kept.size(), 1U);
   EXPECT_EQ(window.kept[0].file, "inc3");
   EXPECT_THAT(window.obsolete, ElementsAre("inc1", "full1"));
+  const auto tells_of_the_base = [](const Retention& retention, const char* base) {
+    return std::any_of(retention.choice.begin(), retention.choice.end(), [&](const auto& line) {
+      return line.starts_with(base) && line.ends_with(
+                                           ": an incremental backup that is kept builds "
+                                           "upon it");
+    });
+  };
+  for (const auto* const base : {"full2", "inc2"})
+    EXPECT_TRUE(tells_of_the_base(window, base)) << base;
+  // Also if its WAL was pruned.
+  TestWal pruned;
+  pruned.line(TimelineHistory(1), {{{Lsn(0x4800), Lsn(0x10000)}, {.time = hours_ago(0)}}});
+  for (const auto& each : backups) pruned.ended(each.path, 0.1);
+  pruned.ended("inc3", 200);
+  const auto again = choose(backups, {.window = hours(168), .now = {kNow}}, pruned);
+  for (const auto* const base : {"full2", "inc2"}) EXPECT_TRUE(tells_of_the_base(again, base));
   ASSERT_EQ(window.bases.size(), 2U);
   EXPECT_EQ(window.bases[0].file, "inc2");
   EXPECT_EQ(window.bases[1].file, "full2");
