@@ -509,7 +509,7 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
     auto what = damage->what;
     if (way.unfinished() && (!way.goes_on(behind) || way.is_finished(damage->found_at))) {
       if (!way.has_wal_after_damage(damage->found_at)) break;
-      what += ", and more WAL follows";
+      what += "; but WAL was written there";
     }
     if (way.has_another_copy()) return std::nullopt;
     // The archive ends with a segment that was published before it was complete.

@@ -211,11 +211,11 @@ void require_longest(Archives& archives, const Partial& best, const std::vector<
   for (const auto& other : others) {
     if (other.copy.archive == best.copy.archive) continue;
     if (other.damage) {
-      if (other.seen_to >= best.cut && !best.damage && !has_all && !options.partial_damaged)
+      if (other.written_to > best.cut && !best.damage && !has_all && !options.partial_damaged)
         throw Error(*other.damage)
             .hint(fmt::format(
-                "There is WAL after the damage, beyond the end of {}, which is valid up to {}: it "
-                "would be lost. If there is no better copy, --partial-damaged accepts this.",
+                "WAL was written there beyond the end of {}, which is valid up to {}: it would be "
+                "lost. If there is no better copy, --partial-damaged accepts this.",
                 archives.path_of(best.copy), best.cut));
       log.error(*other.damage);
     }

@@ -5,54 +5,20 @@
 #include <span>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "archive/durable_end.h"
 #include "archive/forms.h"
 #include "archive/segment_reader.h"
 #include "restore/seam.h"
 #include "wal/continued_record.h"
-#include "wal/page.h"
 #include "wal/record_verifier.h"
+#include "wal/unfinished_reader.h"
 
 namespace weir::restore {
 
 using codec::Method;
 
 namespace {
-
-/// The valid part of a .partial. Zeros after the last record are its natural end, and so is a
-/// compressed stream that is cut off; WAL after an invalid place is not.
-class Scanner {
- public:
-  Scanner(wal::RecordVerifier& verifier, wal::SegmentSize size, wal::Lsn start)
-      : verifier_(verifier), size_(size), start_(start) {}
-
-  void take(std::span<const std::byte> wal);
-  /// End of the last complete record; 0/0 if there is none.
-  [[nodiscard]] wal::Lsn cut() const;
-  [[nodiscard]] bool sound_so_far() const { return !damage_; }
-  /// Valid up to the segment's end.
-  [[nodiscard]] bool complete() const { return !damage_ && bytes_ == size_.bytes(); }
-  /// The error at its end, if WAL follows.
-  [[nodiscard]] std::optional<Error> damage() const;
-  /// The last page of this segment after its valid part.
-  [[nodiscard]] wal::Lsn seen_to() const { return wal_to_; }
-  [[nodiscard]] wal::Lsn damaged_at() const {
-    return damage_ ? damage_->found_at : verifier_.position();
-  }
-
- private:
-  wal::RecordVerifier& verifier_;
-  wal::SegmentSize size_;
-  wal::Lsn start_;
-  std::uint64_t bytes_ = 0;
-  std::vector<std::byte> page_;  ///< header of the current page, as far as received
-  std::uint32_t continued_ = 0;  ///< bytes of the record that continues at the segment's start
-  std::optional<wal::Damage> damage_;
-  std::optional<wal::Lsn> wal_behind_;  ///< first page of this segment after the damage
-  wal::Lsn wal_to_;                     ///< and the last
-};
 
 Partial scan_settled(Archives& archives, const Copy& copy, wal::SegmentSize size,
                      const AskReceiver& durable_end);
@@ -95,6 +61,7 @@ Partial scan(Archives& archives, const Copy& copy, wal::SegmentSize size, std::u
   const auto& name = copy.name;
   auto& facts = archives.at(copy.archive);
   const auto segment = name.segment;
+  const auto start = segment.start(size);
   const auto history = archives.history_of(segment.timeline());
   if (const auto page = archive::read_first_page_header(facts.directory(), name))
     static_cast<void>(facts.size_of(name, *page));
@@ -102,41 +69,52 @@ Partial scan(Archives& archives, const Copy& copy, wal::SegmentSize size, std::u
                                 .timeline = segment.timeline(),
                                 .system_identifier = facts.expected_system_identifier(),
                                 .history = history ? &*history : nullptr},
-                               segment.start(size));
-  Scanner scanner(verifier, size, segment.start(size));
+                               start);
+  wal::UnfinishedReader reader(verifier, start);
   std::optional<Error> broken;
   std::optional<bool> settled_is_sound;
   try {
     auto left = settled;
     archive::read_segment_front(facts.directory(), name, size, [&](std::span<const std::byte> wal) {
       const auto first = wal.first(std::min<std::uint64_t>(left, wal.size()));
-      scanner.take(first);
+      reader.take(first);
       left -= first.size();
       // (A record that ends after it is found to be incomplete at its start.)
       if (left > 0) return true;
-      if (!settled_is_sound) settled_is_sound = scanner.sound_so_far();
-      scanner.take(wal.subspan(first.size()));
+      if (!settled_is_sound) settled_is_sound = !reader.damage();
+      reader.take(wal.subspan(first.size()));
       return true;
     });
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::damage) throw;
     broken = error;
   }
+  reader.finish();
+  const auto& damage = reader.damage();
+  const bool complete = !damage && reader.given() == size.bytes();
+  // Confirmed WAL is damaged, whatever follows it.
+  const bool is_written = settled < size.bytes();
+  const auto written_to = is_written && settled_is_sound == false
+                              ? std::max(reader.written_to(), start + settled)
+                              : reader.written_to();
   Partial scanned{.copy = copy,
-                  .cut = scanner.cut(),
-                  .complete = scanner.complete(),
-                  .being_written = settled < size.bytes() && settled_is_sound.value_or(true) &&
-                                   !scanner.complete(),
-                  .damage = scanner.damage(),
-                  .damaged_at = scanner.damaged_at(),
-                  .seen_to = scanner.seen_to(),
+                  .cut = verifier.unchecked() ? start + reader.given()
+                                              : wal::last_record_end_in_segment(
+                                                    verifier, start, reader.first_page()),
+                  .complete = complete,
+                  .being_written = is_written && settled_is_sound.value_or(true) && !complete,
+                  .damage = broken,
+                  .damaged_at = damage ? damage->found_at : verifier.position(),
+                  .written_to = written_to,
                   .checked = !verifier.unchecked(),
                   .first_record = verifier.first_record_start(),
                   .previous_record = verifier.first_record_previous()};
-  if (broken)
-    scanned.damage = broken;
-  else if (scanned.damage)
-    scanned.damage->with("file", facts.path_of(name.to_string()));
+  if (!broken && damage && written_to.valid())
+    scanned.damage = Error(ErrorKind::damage, "damaged WAL: " + damage->what)
+                         .with("offset in the segment", size.offset(damage->found_at))
+                         .with("LSN", damage->at)
+                         .with("WAL was written at least up to", written_to)
+                         .with("file", facts.path_of(name.to_string()));
   return scanned;
 }
 
@@ -197,55 +175,5 @@ std::optional<Partial> find_front(Archives& archives, wal::SegmentName segment,
   });
   return best;
 }
-
-namespace {
-
-void Scanner::take(std::span<const std::byte> wal) {
-  if (!damage_) damage_ = verifier_.feed(wal);
-  // Page headers: in the first page, the continued record; after the damage, whether WAL of this
-  // segment follows. The old content of a recycled file has different addresses.
-  while (!wal.empty()) {
-    const auto in_page = bytes_ % wal::kPageSize;
-    if (in_page < wal::kShortHeaderSize) {
-      if (in_page == 0) page_.clear();
-      const auto count = std::min<std::size_t>(wal::kShortHeaderSize - in_page, wal.size());
-      page_.insert(page_.end(), wal.begin(), wal.begin() + static_cast<std::ptrdiff_t>(count));
-      bytes_ += count;
-      wal = wal.subspan(count);
-      if (page_.size() < wal::kShortHeaderSize) continue;
-      const auto at = start_ + (bytes_ - wal::kShortHeaderSize);
-      page_.resize(wal::kLongHeaderSize);  // the long part is of no interest
-      const auto page = wal::decode_page_header(page_);
-      if (!page || page->address != at) continue;
-      if (at == start_ && page->first_is_continuation()) continued_ = page->remaining;
-      if (!damage_ || at <= damage_->found_at) continue;
-      if (!wal_behind_) wal_behind_ = at;
-      wal_to_ = at;
-    } else {
-      const auto count = std::min<std::size_t>(wal::kPageSize - in_page, wal.size());
-      bytes_ += count;
-      wal = wal.subspan(count);
-    }
-  }
-}
-
-wal::Lsn Scanner::cut() const {
-  if (verifier_.unchecked()) return start_ + bytes_;
-  const auto cut = verifier_.last_record_end();
-  if (cut.valid() || continued_ == 0) return cut;
-  // Perhaps only the record that it begins in came to its end.
-  const auto end = wal::end_of_continued_record(start_, continued_);
-  return end <= verifier_.position() ? end : cut;
-}
-
-std::optional<Error> Scanner::damage() const {
-  if (!damage_ || !wal_behind_) return std::nullopt;
-  return Error(ErrorKind::damage, "damaged WAL: " + damage_->what)
-      .with("offset in the segment", size_.offset(damage_->found_at))
-      .with("LSN", damage_->at)
-      .with("more WAL after it, from", *wal_behind_);
-}
-
-}  // namespace
 
 }  // namespace weir::restore

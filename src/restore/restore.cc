@@ -583,8 +583,8 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
 Error Restorer::damage_of(const Partial& partial) const {
   return Error(*partial.damage)
       .hint(fmt::format(
-          "The partial segment is valid up to {}; there is WAL after the damage, which would be "
-          "lost. If there is no better copy, --partial-damaged restores the WAL before it.",
+          "The partial segment is valid up to {}; more WAL was written, which would be lost. If "
+          "there is no better copy, --partial-damaged restores the WAL before the damage.",
           partial.cut));
 }
 

@@ -13,8 +13,9 @@
 namespace weir::wal {
 
 /// Reads a .partial and, after its records end, searches for signs that WAL had been written beyond
-/// that position, which make the apparent end damage. A page with the right address is such a sign;
-/// zeros and the old content of a recycled file are not. Pure.
+/// that position, which make the apparent end damage: a later page with the right address; on the
+/// same page a later record with a correct checksum, or a complete one with a wrong one. Zeros and
+/// the old content of a recycled file are no such signs. Pure.
 class UnfinishedReader {
  public:
   UnfinishedReader(RecordVerifier& verifier, Lsn start) : verifier_(verifier), start_(start) {}
@@ -22,8 +23,11 @@ class UnfinishedReader {
   void take(std::span<const std::byte> wal);
   void finish();
 
+  /// So far; the rest is known after finish().
   [[nodiscard]] const std::optional<Damage>& damage() const { return damage_; }
-  [[nodiscard]] bool written_behind() const { return written_behind_; }
+  [[nodiscard]] bool written_behind() const { return written_to_.valid(); }
+  /// WAL had been written at least up to there; 0/0 without such a sign.
+  [[nodiscard]] Lsn written_to() const { return written_to_; }
   /// Where the WAL continues, if only pages of zeros precede it.
   [[nodiscard]] std::optional<Lsn> goes_on_behind_zeros() const { return goes_on_behind_zeros_; }
   [[nodiscard]] std::uint64_t given() const { return at_; }
@@ -32,6 +36,7 @@ class UnfinishedReader {
  private:
   void page();
   void look_behind(std::span<const std::byte> page, Lsn address);
+  [[nodiscard]] bool is_complete_record(std::span<const std::byte> page, Lsn address) const;
 
   RecordVerifier& verifier_;
   Lsn start_;
@@ -40,7 +45,8 @@ class UnfinishedReader {
   std::uint64_t at_ = 0;
   std::optional<Damage> damage_;
   std::optional<PageHeader> first_page_;
-  bool written_behind_ = false;
+  bool looked_behind_ = false;
+  Lsn written_to_;
   std::optional<Lsn> goes_on_behind_zeros_;
   // Pages after the damage:
   std::uint64_t zeros_ = 0;

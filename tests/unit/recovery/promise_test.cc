@@ -701,7 +701,8 @@ TEST_F(PromiseTest, NamesDamageInTheOpenSegmentWithMoreWalBehindIt) {
   wal_after_damage_ = true;
   auto promise = look();
   EXPECT_EQ(promise.obstacle, Obstacle::damage);
-  EXPECT_NE(promise.problem.find("more WAL follows"), std::string::npos) << promise.problem;
+  EXPECT_NE(promise.problem.find("but WAL was written there"), std::string::npos)
+      << promise.problem;
   EXPECT_NE(promise.hint.find(last.to_string()), std::string::npos) << promise.hint;
   // What is before it can be recovered.
   promise = look({.kind = Target::Kind::lsn, .lsn = last});

@@ -1612,7 +1612,7 @@ TEST(RestoreFile, RestoresAllThatIsSoundWhileItIsReceivedAgain) {
   const auto inside = kSize.start(4) + 100'000;
   ASSERT_LT(wal.complete_end(inside) + wal::kPageSize / 4, inside);
   scene.put_partial(wal, inside);
-  EXPECT_EQ(scene.ask(1, 4).error, ErrorKind::damage);
+  EXPECT_EQ(scene.ask(1, 4).restored, true);
   scene.options.durable_end = [&](const std::string&) { return DurableEnd{1, inside, inside}; };
   EXPECT_EQ(scene.ask(1, 4).restored, true);
 }
@@ -1752,6 +1752,75 @@ TEST(RestoreFile, RefusesAPartialThatIsDamagedBeforeItsEnd) {
     const auto cut = scene.ask(1, 2);
     EXPECT_EQ(cut.restored, true) << cut.what;
     EXPECT_EQ(cut.content.back(), std::byte{0});
+  }
+}
+
+/// On its last page no page follows that shows it.
+TEST(RestoreFile, TellsDamageOnTheLastPageOfAPartialFromItsEnd) {
+  WalBuilder wal(plain());
+  wal.grow_to(kSize.start(2) + 300'000);
+  const wal::Lsn border((wal.end().byte() / wal::kPageSize + 2) * wal::kPageSize);
+  while (border - wal.end() > 4000) wal.append_random(400);
+  wal.append_up_to(wal::Lsn(border.byte() - 64));
+  const auto over = wal.append_random(200);
+  const auto second = wal.append_random(200);
+  const auto last = wal.append_random(200);
+  // Of this one, 3 bytes are in the next sector.
+  const wal::Lsn sector((last.end.byte() / 512 + 1) * 512);
+  const auto torn = wal.append_random(static_cast<std::uint32_t>(sector + 3 - last.end));
+  ASSERT_GT(over.end, border);
+  ASSERT_EQ(torn.start, last.end);
+  ASSERT_LT(torn.end, border + wal::kPageSize);
+  const auto in = [&](const WalBuilder::Record& record, std::uint64_t offset) {
+    return wal.byte_of_record(record.start, offset);
+  };
+  struct Case {
+    const char* name;
+    std::optional<wal::Lsn> flipped;
+    wal::Lsn end;  ///< zeros after it
+    wal::Lsn sound;
+    bool damage;
+    std::optional<wal::Lsn> durable = std::nullopt;
+  };
+  const Case cases[] = {
+      {"the last one but one", in(second, 100), last.end, second.start, true},
+      {"the last one", in(last, 100), last.end, last.start, true},
+      {"one over two pages", in(over, 30), last.end, over.start, true},
+      {"the second part of it", in(over, 150), last.end, over.start, true},
+      {"one over two pages that is the last one", in(over, 30), over.end, over.start, true},
+      {"nothing", std::nullopt, last.end, last.end, false},
+      {"the last one was received in part", std::nullopt, in(last, 160), last.start, false},
+      {"only its header", std::nullopt, in(last, 24), last.start, false},
+      {"the one over two pages was", std::nullopt, in(over, 160), over.start, false},
+      {"nothing of the last sector", std::nullopt, sector, torn.start, false},
+      {"confirmed, but not there", std::nullopt, in(last, 160), last.start, true, last.end},
+      {"not there, and not confirmed", std::nullopt, in(last, 160), last.start, false, last.start},
+      {"damaged, and not confirmed", in(last, 100), last.end, last.start, false, last.start},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    Scene scene;
+    scene.options.partial = true;
+    if (c.durable)
+      scene.options.durable_end = [&](const std::string&) {
+        return DurableEnd{1, *c.durable, border + wal::kPageSize};
+      };
+    scene.put(wal, 1);
+    auto content = copy(wal.bytes(kSize.start(2), c.end));
+    content.resize(kSize.bytes());
+    if (c.flipped) content[*c.flipped - kSize.start(2)] ^= std::byte{1};
+    scene.archive.put(name_of(1, 2) + ".partial", content);
+    auto outcome = scene.ask(1, 2);
+    if (c.damage) {
+      EXPECT_EQ(outcome.error, ErrorKind::damage);
+      EXPECT_NE(outcome.what.find("more WAL was written"), std::string::npos) << outcome.what;
+      scene.options.partial_damaged = true;
+      outcome = scene.ask(1, 2);
+    }
+    ASSERT_EQ(outcome.restored, true) << outcome.what;
+    std::fill(content.begin() + static_cast<std::ptrdiff_t>(c.sound - kSize.start(2)),
+              content.end(), std::byte{0});
+    EXPECT_EQ(outcome.content, content);
   }
 }
 
