@@ -116,7 +116,7 @@ std::vector<OpenObject> NearShelf::all_open_objects(wal::SegmentName segment) {
   return objects;
 }
 
-/// Returns nullopt if it is invalid or gone.
+/// Returns nullopt if it is gone, and nothing if it is invalid.
 std::optional<std::vector<std::byte>> NearShelf::sound_content(const OpenObject& object) {
   const auto key = object.key(layout_);
   auto packed = read_whole(store(), key, kLargestFile, patience_);
@@ -130,19 +130,25 @@ std::optional<std::vector<std::byte>> NearShelf::sound_content(const OpenObject&
       packed = std::move(plain);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::damage) throw;
-      return std::nullopt;
+      return std::vector<std::byte>();
     }
   }
-  return unpack(object, *packed);
+  return unpack(object, *packed).value_or(std::vector<std::byte>());
 }
 
-/// If two archivers' objects are not of the same history, manual intervention is required.
+/// If two archivers' objects are not of the same history, or a damaged one extends further than all
+/// others, manual intervention is required.
 std::optional<OpenObject> NearShelf::soundest(const std::vector<OpenObject>& objects) {
   std::optional<OpenObject> best;
+  std::optional<OpenObject> damaged;
   std::vector<std::byte> content;
   for (const auto& object : objects) {
     auto other = sound_content(object);
     if (!other) continue;
+    if (other->empty()) {
+      if (!damaged) damaged = object;
+      continue;
+    }
     if (!best) {
       best = object;
       content = std::move(*other);
@@ -156,6 +162,14 @@ std::optional<OpenObject> NearShelf::soundest(const std::vector<OpenObject>& obj
             "Two clusters, or two branches of one, are sent to the same prefix. Find out which "
             "one is right, and remove the other one's object.");
   }
+  if (best && damaged && damaged->end > best->end)
+    throw Error(ErrorKind::damage, "the longest object of a partial segment is damaged")
+        .with("object", store().name_of(damaged->key(layout_)))
+        .with("valid object", store().name_of(best->key(layout_)))
+        .with("valid up to", best->end)
+        .hint(
+            "The WAL after the valid object would be lost. If no other archive has that WAL, "
+            "remove the damaged object.");
   return best;
 }
 

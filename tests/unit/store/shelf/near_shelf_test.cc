@@ -9,6 +9,7 @@
 
 #include "archive/record_file.h"
 #include "codec/codec.h"
+#include "status/report.h"
 #include "store/shelf/open_object.h"
 #include "store/shelf/store_files.h"
 #include "support/archive_builder.h"
@@ -209,22 +210,53 @@ TEST_F(OpenSegmentTest, IsThereAsAnUnfinishedFile) {
 }
 
 TEST_F(OpenSegmentTest, TheSoundOneThatGoesFurthestIsTaken) {
-  place(100'000, "a-1");
-  place(200'000, "b-7");
+  const auto least = place(100'000, "a-1");
+  const auto furthest = place(200'000, "b-7");
   EXPECT_EQ(read(shelf_), front(200'000));
-  // Cut off, shorter than its name says, or with a damaged record.
-  auto cut = place(300'000, "a-2");
-  store_.objects[cut].bytes.resize(store_.objects[cut].bytes.size() - 30);
-  auto at = make();
-  EXPECT_EQ(read(at), front(200'000));
-  store_.place(cut, verify::packed(Method::zstd, front(150'000)));
-  auto shorter = make();
-  EXPECT_EQ(read(shorter), front(200'000));
+  // Removed since it was listed.
+  const auto gone = place(300'000, "a-2");
+  auto before = make();
+  ASSERT_TRUE(before.find(name_.to_string()));
+  store_.objects.erase(gone);
+  EXPECT_EQ(read(before), front(200'000));
+  // One that is damaged, but has no more than another.
+  store_.objects[least].bytes.resize(store_.objects[least].bytes.size() - 30);
+  place(200'000, "c-1");
+  store_.place(furthest, test::as_bytes("damaged"));
+  auto without = make();
+  EXPECT_EQ(read(without), front(200'000));
+}
+
+TEST_F(OpenSegmentTest, DamageOfTheOneThatGoesFurthestIsTold) {
+  const auto sound = place(200'000, "b-7");
+  const auto key = place(300'000, "a-2");
+  const auto expect_damage = [&](const char* what) {
+    SCOPED_TRACE(what);
+    auto shelf = make();
+    const auto error = error_of([&] { static_cast<void>(read(shelf)); });
+    EXPECT_EQ(error.kind(), ErrorKind::damage);
+    const std::string text = error.what();
+    for (const auto& part : {key, sound, (kSize.start(4) + 200'000).to_string()})
+      EXPECT_NE(text.find(part), std::string::npos) << text;
+    EXPECT_FALSE(verify::verify(shelf, {}).sound());
+    EXPECT_FALSE(status::make_report(shelf, 0).timelines.empty());
+  };
+  auto& bytes = store_.objects[key].bytes;
+  bytes.resize(bytes.size() - 30);
+  expect_damage("cut off");
+  store_.place(key, verify::packed(Method::zstd, front(150'000)));
+  expect_damage("shorter than its name says");
   auto damaged = front(300'000);
   damaged[250'000] ^= std::byte{1};
-  store_.place(cut, verify::packed(Method::zstd, damaged));
-  auto wrong = make();
-  EXPECT_EQ(read(wrong), front(200'000));
+  store_.place(key, verify::packed(Method::zstd, damaged));
+  expect_damage("a damaged record");
+  // One that has as much is enough.
+  place(300'000, "c-1");
+  auto other = make();
+  EXPECT_EQ(read(other), front(300'000));
+  store_.objects.erase(key);
+  auto without = make();
+  EXPECT_EQ(read(without), front(300'000));
 }
 
 /// Manifests do not list them.
