@@ -34,6 +34,18 @@ std::uint64_t inode_of(io::Shelf& shelf) {
   return identity ? identity->inode : 0;
 }
 
+/// In the record; "none" is also what a record of an earlier version means.
+constexpr const char* kBeside[] = {"none", "archive", "store"};
+
+const char* text_of(LastCheck::Beside beside) { return kBeside[static_cast<std::size_t>(beside)]; }
+
+LastCheck::Beside beside_of(const std::string& text) {
+  using Beside = LastCheck::Beside;
+  for (const auto beside : {Beside::archive, Beside::store})
+    if (text == text_of(beside)) return beside;
+  return Beside::none;
+}
+
 std::string name_of(LastCheck::Kind kind) {
   return std::string(kind == LastCheck::Kind::verify ? kLastVerifyName : kLastDrillName);
 }
@@ -49,9 +61,11 @@ std::string LastCheck::range() const {
 void keep_last_check(const std::string& directory, LastCheck::Kind kind, const LastCheck& check) {
   const auto opened = io::open_existing_directory(directory);
   require_not_a_server_directory(*opened);
-  if (check.passed && !check.whole) {
-    const auto earlier = read_last_check(*opened, kind);
-    if (earlier && !earlier->passed) return;
+  auto beside = check.beside;
+  if (const auto earlier = read_last_check(*opened, kind); earlier && !earlier->passed) {
+    if (check.passed && (!check.whole || check.beside < earlier->beside)) return;
+    // What the earlier one found there is not known to be gone.
+    if (!check.passed) beside = std::max(beside, earlier->beside);
   }
   io::require_writable(directory);
   Json json;
@@ -63,6 +77,7 @@ void keep_last_check(const std::string& directory, LastCheck::Kind kind, const L
   json["time"] = format_time(check.time);
   json["passed"] = check.passed;
   json["whole"] = check.whole;
+  json["beside"] = text_of(beside);
   json["timeline"] = check.timeline;
   json["from"] = check.from.to_string();
   json["to"] = check.to.to_string();
@@ -91,6 +106,7 @@ std::optional<LastCheck> read_last_check(io::Shelf& shelf, LastCheck::Kind kind)
     return LastCheck{.time = time->system_time(),
                      .passed = passed,
                      .whole = json.at("whole").get<bool>(),
+                     .beside = beside_of(json.value("beside", std::string())),
                      .timeline = json.at("timeline").get<wal::TimelineId>(),
                      .from = *from,
                      .to = *to,

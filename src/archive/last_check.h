@@ -15,10 +15,13 @@ namespace weir::archive {
 /// docs/archive-directory.md). A value.
 struct LastCheck {
   enum class Kind { verify, drill };
+  /// What else a verification has read and compared. A later one has shown more.
+  enum class Beside { none, archive, store };
 
   std::chrono::system_clock::time_point time{};  ///< of the end of the check; milliseconds count
   bool passed = false;
   bool whole = true;             ///< false: of a part; of a drill, not to the archive's end
+  Beside beside = Beside::none;  ///< of a failure: what one that passes has to read to replace it
   wal::TimelineId timeline = 0;  ///< 0: unknown
   wal::Lsn from{};               ///< 0/0: unknown
   wal::Lsn to{};                 ///< verify: end of the valid WAL; drill: the position reached
@@ -31,8 +34,9 @@ struct LastCheck {
   [[nodiscard]] std::string range() const;
 };
 
-/// Replaces the record of an earlier check. A check of a part that passed leaves the record of one
-/// that failed: what that one has found need not be in this part. Not synced: only the knowledge of
+/// Replaces the record of an earlier check. One that passed leaves the record of one that failed if
+/// it was of a part, or did not read the object store or other archive that was read then: what was
+/// found need not be in what it has read. Not synced: only the knowledge of
 /// a check is lost with it. `directory` is a path. Throws Error{io, disk_full};
 /// Error{conflict} for a server's own directory, in which nothing is written.
 void keep_last_check(const std::string& directory, LastCheck::Kind kind, const LastCheck& check);

@@ -183,7 +183,10 @@ int verify_as_asked(const Arguments& arguments) {
   if (deep) look_deeply(*stored, request, *manifest, digests, at_once, options.stop);
   const VerifyResults results{.report = report,
                               .compared = compared ? &*compared : nullptr,
-                              .manifest = manifest ? &manifest->report : nullptr};
+                              .manifest = manifest ? &manifest->report : nullptr,
+                              .beside = stored             ? archive::LastCheck::Beside::store
+                                        : beside_directory ? archive::LastCheck::Beside::archive
+                                                           : archive::LastCheck::Beside::none};
   // Before the text, whose reader may have gone.
   if (directory) {
     const bool whole = !options.from && !options.to && !options.timeline && !options.backup;

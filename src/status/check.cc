@@ -25,6 +25,15 @@ void append(std::vector<Finding> more, Verdict& verdict) {
   std::move(more.begin(), more.end(), std::back_inserter(verdict.findings));
 }
 
+/// With what the last one has read, too.
+std::string verify_command(const std::optional<archive::LastCheck>& last) {
+  using Beside = archive::LastCheck::Beside;
+  const std::string command = "pgweir verify -D DIRECTORY";
+  if (last && last->beside == Beside::store) return command + " --store URL";
+  if (last && last->beside == Beside::archive) return command + " --compare-archive ARCHIVE";
+  return command;
+}
+
 /// What the last verification and the last drill found, and that they were not too long ago.
 void judge_last_check(const StatusReport& report, const std::optional<archive::LastCheck>& last,
                       const std::optional<std::chrono::milliseconds>& most, Topic topic,
@@ -33,12 +42,13 @@ void judge_last_check(const StatusReport& report, const std::optional<archive::L
   const auto add = [&](Level level, std::string text) {
     verdict.findings.push_back({level, std::move(text), topic});
     verdict.findings.back().commands = {
-        topic == Topic::verify ? "pgweir verify -D DIRECTORY"
+        topic == Topic::verify ? verify_command(last)
                                : "pgweir drill -D DIRECTORY --backup " +
                                      (last && !last->backup.empty() ? shell_word(last->backup)
                                                                     : std::string("BACKUP"))};
     if (last) verdict.findings.back().since = last->time;
-    if (topic == Topic::verify && level == Level::critical)
+    if (topic == Topic::verify && level == Level::critical && last &&
+        last->beside == archive::LastCheck::Beside::none)
       verdict.findings.back().commands.emplace_back(kReplaceDamaged);
   };
   if (last && !last->passed)

@@ -382,7 +382,8 @@ TopicWords words_of(Topic topic) {
     case Topic::verify:
       return {"verify",
               "Verify the archive again, and check the findings. A failed verification stays in "
-              "effect until one of the whole archive succeeds.",
+              "effect until one of the whole archive succeeds; if it read the object store, until "
+              "one with --store does.",
               kArchive};
     case Topic::drill:
       return {"drill", "Run \"pgweir drill\" again, and check what failed.",

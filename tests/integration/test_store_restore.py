@@ -540,6 +540,24 @@ def test_verify_reads_both_as_one(archive, bucket, place):
     assert f'then "pgweir import -D {archive.path} DIR"' in both.stdout and "import -D s3:" not in both.stdout, both.stdout
 
 
+def test_a_failure_with_the_store_is_over_when_the_store_passes(archive, bucket):
+    push(archive, bucket)
+    key = next(key for key in bucket.keys() if names_of(archive)[1] in key)
+    content = bucket.get(key)
+    bucket.put(key, b"junk")
+    assert pgweir("verify", "-D", archive.path, *words_for(bucket), env=ENVIRONMENT).returncode == 1
+
+    def line():
+        return pgweir("status", "-D", archive.path, "--receiver", "none", "--check").stdout.splitlines()[0]
+
+    assert "the last verification failed" in line(), line()
+    assert pgweir("verify", "-D", archive.path, env=ENVIRONMENT).returncode == 0
+    assert "the last verification failed" in line(), "the directory alone is sound"
+    bucket.put(key, content)
+    assert pgweir("verify", "-D", archive.path, *words_for(bucket), env=ENVIRONMENT).returncode == 0
+    assert line().startswith("PGWEIR OK"), line()
+
+
 def test_doctor_tries_the_store(archive, bucket, proxy):
     def doctor(endpoint=None, status=0):
         result = pgweir("doctor", *words_for(bucket, endpoint), "--json", env=ENVIRONMENT)

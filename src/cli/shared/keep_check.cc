@@ -25,15 +25,17 @@ void add(archive::LastCheck& check, const std::string& problem) {
 }
 
 void add_differences(archive::LastCheck& check, const verify::BesideReport& compared) {
+  const bool with_store = check.beside == archive::LastCheck::Beside::store;
   for (const auto& unlike : compared.unlike)
-    add(check, fmt::format("{} and {} in {}: {}", unlike.file, unlike.other_file, compared.other,
-                           unlike.what));
+    if (with_store || unlike.kind != verify::Unlike::Kind::damaged_other)
+      add(check, fmt::format("{} and {} in {}: {}", unlike.file, unlike.other_file, compared.other,
+                             unlike.what));
   const auto add_holes = [&](const std::vector<archive::SegmentRange>& ranges,
                              const std::string& has) {
     for (const auto& range : ranges)
       if (range.hole) add(check, fmt::format("{}: only in {}", archive::to_text(range), has));
   };
-  add_holes(compared.names.only_one, compared.path);
+  if (with_store) add_holes(compared.names.only_one, compared.path);
   add_holes(compared.names.only_other, compared.other);
 }
 
@@ -47,7 +49,7 @@ bool VerifyResults::sound() const {
 archive::LastCheck last_check_of(const VerifyResults& results, bool whole,
                                  std::chrono::system_clock::time_point now) {
   const auto& report = results.report;
-  archive::LastCheck check{.time = now, .whole = whole};
+  archive::LastCheck check{.time = now, .whole = whole, .beside = results.beside};
   const auto newest =
       std::max_element(report.histories.begin(), report.histories.end(),
                        [](const auto& a, const auto& b) { return a.timeline < b.timeline; });

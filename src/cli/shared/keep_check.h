@@ -18,11 +18,13 @@ struct VerifyResults {
   const verify::Report& report;
   const verify::BesideReport* compared = nullptr;   ///< nullptr: with no other archive
   const store::ManifestReport* manifest = nullptr;  ///< nullptr: there is no store, or no manifest
+  archive::LastCheck::Beside beside = archive::LastCheck::Beside::none;  ///< the other one's kind
 
   /// The exit status depends on this.
   [[nodiscard]] bool sound() const;
 };
-/// `whole`: the archive was verified from its beginning to its end.
+/// `whole`: the archive was verified from its beginning to its end. A finding about another archive
+/// does not count; the object store is a part of this one.
 [[nodiscard]] archive::LastCheck last_check_of(const VerifyResults& results, bool whole,
                                                std::chrono::system_clock::time_point now);
 /// `whole`: the drill's target was the end of the WAL.

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <utility>
 
 #include "io/posix_directory.h"
 #include "support/backup_builder.h"
@@ -51,6 +52,44 @@ TEST(LastCheck, OfAPartThatPassesDoesNotHideAFailure) {
   EXPECT_EQ(keep(check_of(false, false, 3)), check_of(false, false, 3));
   EXPECT_EQ(keep(check_of(true, false, 4)), check_of(false, false, 3));
   EXPECT_EQ(keep(check_of(true, true, 5)), check_of(true, true, 5));
+}
+
+TEST(LastCheck, ThatReadLessDoesNotHideAFailure) {
+  using Beside = LastCheck::Beside;
+  const test::TemporaryDirectory place;
+  const auto directory = io::open_existing_directory(place.path(""));
+  const auto keep = [&](bool passed, Beside beside) {
+    auto check = check_of(passed, true, 1);
+    check.beside = beside;
+    keep_last_check(directory->path(), Kind::verify, check);
+    const auto kept = read_last_check(*directory, Kind::verify);
+    return std::pair(kept->passed, kept->beside);
+  };
+  EXPECT_EQ(keep(false, Beside::store), std::pair(false, Beside::store));
+  EXPECT_EQ(keep(true, Beside::none), std::pair(false, Beside::store));
+  EXPECT_EQ(keep(true, Beside::archive), std::pair(false, Beside::store));
+  EXPECT_EQ(keep(false, Beside::none), std::pair(false, Beside::store)) << "found nothing about it";
+  EXPECT_EQ(keep(true, Beside::none), std::pair(false, Beside::store));
+  EXPECT_EQ(keep(true, Beside::store), std::pair(true, Beside::store));
+  EXPECT_EQ(keep(true, Beside::none), std::pair(true, Beside::none));
+  EXPECT_EQ(keep(false, Beside::archive), std::pair(false, Beside::archive));
+  EXPECT_EQ(keep(true, Beside::none), std::pair(false, Beside::archive));
+  EXPECT_EQ(keep(true, Beside::archive), std::pair(true, Beside::archive));
+}
+
+TEST(LastCheck, OfAnEarlierVersionIsReadAndReplaced) {
+  const test::TemporaryDirectory place;
+  const auto directory = io::open_existing_directory(place.path(""));
+  place.write(".pgweir-last-verify",
+              R"({"version":1,"directory_inode":1,"time":"2026-11-22 00:00:00.000 UTC",)"
+              R"("passed":false,"whole":true,"timeline":1,"from":"0/1000000","to":"0/2000000",)"
+              R"("problems":1,"problem":"damaged","backup":""})");
+  const auto earlier = read_last_check(*directory, Kind::verify);
+  ASSERT_TRUE(earlier);
+  EXPECT_EQ(earlier->problem, "damaged");
+  EXPECT_EQ(earlier->beside, LastCheck::Beside::none);
+  keep_last_check(directory->path(), Kind::verify, check_of(true, true, 1));
+  EXPECT_TRUE(read_last_check(*directory, Kind::verify)->passed);
 }
 
 TEST(LastCheck, OfACopiedDirectoryIsNotThatOfTheCopy) {

@@ -444,6 +444,13 @@ TEST(Check, RemembersTheLastVerificationAndDrill) {
   EXPECT_THAT(verdict.findings[0].commands,
               ::testing::ElementsAre("pgweir verify -D ''",
                                      "pgweir import -D '' --replace-damaged SOURCE"));
+  // What found it is what shows that it is gone.
+  report.last_verify->beside = archive::LastCheck::Beside::store;
+  EXPECT_THAT(check(report, {}).findings[0].commands,
+              ::testing::ElementsAre("pgweir verify -D '' --store URL"));
+  report.last_verify->beside = archive::LastCheck::Beside::archive;
+  EXPECT_THAT(check(report, {}).findings[0].commands,
+              ::testing::ElementsAre("pgweir verify -D '' --compare-archive ARCHIVE"));
   report.last_verify.reset();
   report.last_drill = archive::LastCheck{.time = report.taken, .backup = "/b/a'b"};
   EXPECT_THAT(check(report, {}).findings[0].commands,

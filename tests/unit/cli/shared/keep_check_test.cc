@@ -48,7 +48,10 @@ TEST(KeepCheck, RecordsWhatTheManifestsAndTheComparisonFound) {
   store::ManifestReport manifest;
   verify::BesideReport compared{.path = "/a", .other = "s3://b/wals"};
   compared.names.only_one = {range_of(false)};
-  const VerifyResults results{.report = report, .compared = &compared, .manifest = &manifest};
+  const VerifyResults results{.report = report,
+                              .compared = &compared,
+                              .manifest = &manifest,
+                              .beside = archive::LastCheck::Beside::store};
   EXPECT_TRUE(results.sound());
   EXPECT_TRUE(last_check_of(results, true, kNow).passed) << "an end that the store lacks";
   EXPECT_EQ(value_of(verify_metrics(report, results.sound(), "/a", kNow), "pgweir_verify_sound"),
@@ -80,6 +83,31 @@ TEST(KeepCheck, RecordsWhatTheManifestsAndTheComparisonFound) {
   EXPECT_FALSE(check.passed);
   EXPECT_EQ(check.problems, 1u);
   EXPECT_THAT(check.problem, HasSubstr("000000010000000000000004.zst in s3://b/wals: damaged"));
+}
+
+TEST(KeepCheck, RecordsNothingAboutAnotherArchiveAgainstThisOne) {
+  using Unlike = verify::Unlike::Kind;
+  const verify::Report report;
+  verify::BesideReport compared{.path = "/a", .other = "/b"};
+  compared.names.only_one = {range_of(true)};
+  compared.unlike = {{.kind = Unlike::damaged_other,
+                      .file = "000000010000000000000004",
+                      .other_file = "000000010000000000000004",
+                      .what = "damaged"}};
+  const VerifyResults results{
+      .report = report, .compared = &compared, .beside = archive::LastCheck::Beside::archive};
+  EXPECT_FALSE(results.sound());
+  auto check = last_check_of(results, true, kNow);
+  EXPECT_TRUE(check.passed) << check.problem;
+  EXPECT_EQ(check.beside, archive::LastCheck::Beside::archive);
+  // Which of two valid ones is right is not known.
+  for (const auto kind : {Unlike::differ, Unlike::damaged_one, Unlike::damaged_both}) {
+    compared.unlike[0].kind = kind;
+    EXPECT_FALSE(last_check_of(results, true, kNow).passed) << to_string(kind);
+  }
+  compared.unlike.clear();
+  compared.names.only_other = {range_of(true)};
+  EXPECT_FALSE(last_check_of(results, true, kNow).passed);
 }
 
 TEST(KeepCheck, DrillToAnEarlierTargetDoesNotHideThatOneToTheEndFailed) {
