@@ -58,8 +58,10 @@ archive::LastCheck last_check_of(const VerifyResults& results, bool whole,
     check.from = newest->sound.front().begin;
     check.to = newest->sound.back().end;
   }
+  // A backup may still be running, and damaged WAL has a finding of its own.
   for (const auto& finding : report.findings) {
-    if (finding.accepted || is_loss(finding)) continue;
+    if (finding.accepted || is_loss(finding) || finding.kind == verify::FindingKind::backup)
+      continue;
     add(check, finding.file + (finding.file.empty() ? "" : ": ") + finding.what);
   }
   if (results.compared != nullptr) add_differences(check, *results.compared);

@@ -85,6 +85,17 @@ TEST(KeepCheck, RecordsWhatTheManifestsAndTheComparisonFound) {
   EXPECT_THAT(check.problem, HasSubstr("000000010000000000000004.zst in s3://b/wals: damaged"));
 }
 
+TEST(KeepCheck, RecordsNothingAboutABackupThatIsNotConsistentYet) {
+  verify::Report report;
+  report.findings = {{.kind = Kind::backup, .file = "backup_label", .what = "not consistent"}};
+  EXPECT_FALSE(VerifyResults{.report = report}.sound());
+  EXPECT_TRUE(last_check_of({.report = report}, false, kNow).passed);
+  report.findings.push_back({.kind = Kind::damage, .what = "damaged"});
+  const auto check = last_check_of({.report = report}, false, kNow);
+  EXPECT_FALSE(check.passed);
+  EXPECT_EQ(check.problem, "damaged");
+}
+
 TEST(KeepCheck, RecordsNothingAboutAnotherArchiveAgainstThisOne) {
   using Unlike = verify::Unlike::Kind;
   const verify::Report report;
