@@ -62,7 +62,11 @@ void keep_last_check(const std::string& directory, LastCheck::Kind kind, const L
   const auto opened = io::open_existing_directory(directory);
   require_not_a_server_directory(*opened);
   auto beside = check.beside;
-  if (const auto earlier = read_last_check(*opened, kind); earlier && !earlier->passed) {
+  const auto earlier = read_last_check(*opened, kind);
+  if (earlier && earlier->passed) {
+    const bool verification = kind == LastCheck::Kind::verify;
+    if (verification && check.passed && !check.whole && earlier->whole) return;
+  } else if (earlier) {
     if (check.passed && (!check.whole || check.beside < earlier->beside)) return;
     // What the earlier one found there is not known to be gone.
     if (!check.passed) beside = std::max(beside, earlier->beside);

@@ -34,11 +34,12 @@ struct LastCheck {
   [[nodiscard]] std::string range() const;
 };
 
-/// Replaces the record of an earlier check. One that passed leaves the record of one that failed if
-/// it was of a part, or did not read the object store or other archive that was read then: what was
-/// found need not be in what it has read. Not synced: only the knowledge of
-/// a check is lost with it. `directory` is a path. Throws Error{io, disk_full};
-/// Error{conflict} for a server's own directory, in which nothing is written.
+/// Replaces the record of an earlier check. A check that passed leaves the record of one that
+/// failed if it was of a part, or did not read the object store or other archive that was read
+/// then: what was found need not be in what it has read. Nor does a verification of a part replace
+/// one of the whole archive that passed: only that one shows since when all of it is known to be
+/// sound. Not synced: only the knowledge of a check is lost with it. `directory` is a path. Throws
+/// Error{io, disk_full}; Error{conflict} for a server's own directory, in which nothing is written.
 void keep_last_check(const std::string& directory, LastCheck::Kind kind, const LastCheck& check);
 /// nullopt: there is none, it cannot be read, or it passed and came along with a copy of the
 /// directory that it is about. Throws Error{io}.

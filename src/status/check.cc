@@ -60,6 +60,8 @@ void judge_last_check(const StatusReport& report, const std::optional<archive::L
   if (!most || report.taken == decltype(report.taken)()) return;
   if (!last)
     add(Level::warning, fmt::format("no {} is recorded", noun));
+  else if (topic == Topic::verify && last->passed && !last->whole)
+    add(Level::warning, "no verification of the whole archive is recorded");
   else if (report.taken - last->time > *most)
     add(Level::warning,
         fmt::format("the last {} was more than {} ago", noun, format_duration(*most)));

@@ -34,10 +34,10 @@ inline constexpr auto kMinFreeTime = option_of<time_value<>>(
     "min-free-time", "TIME",
     "critical if the disk will be full within TIME at the rate of the last day (default: a "
     "warning, 6h)");
-inline constexpr auto kMaxVerifyAge = option_of<time_value<>>(
-    "max-verify-age", "TIME",
-    "warning if the last recorded \"pgweir verify\" is older than TIME, such as 8d, or none is "
-    "recorded");
+inline constexpr auto kMaxVerifyAge =
+    option_of<time_value<>>("max-verify-age", "TIME",
+                            "warning if the last recorded \"pgweir verify\" of the whole archive "
+                            "is older than TIME, such as 8d, or none is recorded");
 inline constexpr auto kMaxDrillAge =
     option_of<time_value<>>("max-drill-age", "TIME", "the same for \"pgweir drill\", such as 32d");
 

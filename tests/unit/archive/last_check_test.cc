@@ -47,11 +47,29 @@ TEST(LastCheck, OfAPartThatPassesDoesNotHideAFailure) {
     keep_last_check(directory->path(), Kind::verify, check);
     return read_last_check(*directory, Kind::verify);
   };
-  EXPECT_EQ(keep(check_of(true, true, 1)), check_of(true, true, 1));
   EXPECT_EQ(keep(check_of(true, false, 2)), check_of(true, false, 2));
   EXPECT_EQ(keep(check_of(false, false, 3)), check_of(false, false, 3));
   EXPECT_EQ(keep(check_of(true, false, 4)), check_of(false, false, 3));
   EXPECT_EQ(keep(check_of(true, true, 5)), check_of(true, true, 5));
+}
+
+TEST(LastCheck, OfAPartIsNotTheLastVerificationOfAllOfIt) {
+  const test::TemporaryDirectory place;
+  const auto directory = io::open_existing_directory(place.path(""));
+  const auto keep = [&](Kind kind, const LastCheck& check) {
+    keep_last_check(directory->path(), kind, check);
+    return read_last_check(*directory, kind);
+  };
+  const auto whole = check_of(true, true, 1);
+  const auto part = check_of(true, false, 2);
+  const auto failed = check_of(false, false, 3);
+  EXPECT_EQ(keep(Kind::verify, part), part);
+  EXPECT_EQ(keep(Kind::verify, whole), whole);
+  EXPECT_EQ(keep(Kind::verify, part), whole);
+  EXPECT_EQ(keep(Kind::verify, failed), failed);
+  // A drill to an earlier target is one, too.
+  EXPECT_EQ(keep(Kind::drill, whole), whole);
+  EXPECT_EQ(keep(Kind::drill, part), part);
 }
 
 TEST(LastCheck, ThatReadLessDoesNotHideAFailure) {

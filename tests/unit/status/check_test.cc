@@ -425,6 +425,11 @@ TEST(Check, RemembersTheLastVerificationAndDrill) {
   report.last_verify = archive::LastCheck{.time = report.taken - 2h, .passed = true};
   EXPECT_EQ(check(report, {.max_verify_age = 2h}).level, Level::ok);
   EXPECT_EQ(check(report, {.max_verify_age = 2h - 1s}).level, Level::warning);
+  report.last_verify->whole = false;
+  EXPECT_THAT(check(report, {.max_verify_age = 2h}).line,
+              HasSubstr("no verification of the whole archive is recorded"));
+  EXPECT_EQ(check(report, {}).level, Level::ok);
+  report.last_verify->whole = true;
   report.last_verify->time = report.taken + kClockTolerance;
   EXPECT_EQ(check(report, {.max_verify_age = 2h}).level, Level::ok);
   report.last_verify->time += 1s;
