@@ -88,7 +88,7 @@ constexpr OptionGroup kStatusGroups[] = {
 status::Limits limits_of(const Arguments& arguments) {
   auto limits = read_limits(arguments);
   limits.at_rest = arguments.get(kReceiver, false);
-  limits.expects_store = true;
+  limits.must_judge = true;
   return limits;
 }
 

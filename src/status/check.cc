@@ -144,7 +144,16 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
     return;
   }
   // A store does not show which receiver fills it; nor does a directory that hangs.
-  if (is_store_alone(report) || report.silent_since) return;
+  if (report.silent_since) return;
+  if (limits.must_judge && (is_store_alone(report) || limits.at_rest) &&
+      (limits.max_age || limits.max_lag_time || limits.max_outage)) {
+    verdict.findings.push_back({Level::unknown,
+                                "it is unknown whether WAL streams: --max-age, --max-lag-time and "
+                                "--max-outage need a receiver that runs here",
+                                Topic::no_receiver});
+    verdict.findings.back().commands = {"systemctl status 'pgweir@*'"};
+  }
+  if (is_store_alone(report)) return;
   // Something else may write there, such as an archive_command.
   if (limits.min_free || limits.min_free_time) append(space_findings(report, limits), verdict);
   if (limits.at_rest) return;
@@ -188,10 +197,20 @@ void judge_store(const StatusReport& report, const Limits& limits, Verdict& verd
     verdict.findings.back().commands = {"pgweir verify --store URL"};
   }
   if (!limits.max_store_age) return;
+  if (is_store_alone(report)) {
+    // What waits for its upload is not known here, only what has arrived.
+    const auto& age = report.store->newest_age;
+    if (age && *age > *limits.max_store_age)
+      add(Level::critical,
+          fmt::format("the newest WAL in the store was uploaded {} ago", format_duration(*age)));
+    else if (!age && report.store->error.empty() && limits.must_judge)
+      add(Level::unknown, "it is unknown when the newest WAL in the store was uploaded");
+    return;
+  }
   auto oldest = report.store ? report.store->oldest_pending_age : std::nullopt;
   if (report.receiver && report.receiver->store)
     oldest = std::max(oldest, report.receiver->store->oldest_pending(report.receiver->taken));
-  else if (limits.expects_store && !report.store && (report.receiver || limits.at_rest))
+  else if (limits.must_judge && !report.store && (report.receiver || limits.at_rest))
     add(Level::unknown,
         "it is unknown whether a store has the finished WAL: neither the receiver nor --store "
         "names one");
@@ -435,7 +454,10 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   judge_last_check(report, report.last_drill, limits.max_drill_age, Topic::drill, verdict);
   judge_backups(report, limits, verdict);
   const auto lag = lag_of(report);
-  judge_lag(lag, limits, verdict.findings);
+  // An archive at rest has no server, unless one was asked.
+  const bool has_server = !limits.at_rest || report.receiver || report.upstream ||
+                          report.upstream_error || limits.must_judge;
+  if (has_server) judge_lag(lag, limits, verdict.findings);
   if (!is_store_alone(report)) fill_in(report.directory, verdict.findings);
 
   std::stable_sort(

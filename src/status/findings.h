@@ -40,8 +40,8 @@ struct Limits {
   std::optional<std::chrono::milliseconds> max_drill_age{};
   /// Age of the newest base backup that counts; a warning, also if none counts.
   std::optional<std::chrono::milliseconds> max_backup_age{};
-  bool at_rest = false;        ///< it is normal that no receiver runs
-  bool expects_store = false;  ///< with max_store_age: that no store is known is reported
+  bool at_rest = false;     ///< it is normal that no receiver runs
+  bool must_judge = false;  ///< a limit that cannot be judged here is reported
 };
 inline constexpr std::chrono::minutes kLagTime{5};
 inline constexpr std::chrono::minutes kOutage{15};

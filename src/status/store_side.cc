@@ -7,6 +7,7 @@
 #include <set>
 
 #include "archive/forms.h"
+#include "archive/other_forms.h"
 #include "base/units.h"
 #include "store/ledger/mark.h"
 
@@ -67,6 +68,19 @@ void add_pending(StoreSide& side, io::Shelf& directory, const std::string& ident
     if (!histories.contains(entry.timeline)) ++side.pending_histories;
 }
 
+std::optional<std::chrono::seconds> newest_age(io::Shelf& stored,
+                                               std::chrono::system_clock::time_point now) {
+  using Time = std::chrono::system_clock::time_point;
+  Time newest;
+  for (const auto& entry : stored.list())
+    if ((archive::SegmentFileName::parse(entry.name) || archive::parse_other_form(entry.name)) &&
+        entry.modified != Time::max())
+      newest = std::max(newest, entry.modified);
+  if (newest == Time()) return std::nullopt;
+  return std::max(std::chrono::duration_cast<std::chrono::seconds>(now - newest),
+                  std::chrono::seconds(0));
+}
+
 }  // namespace
 
 StoreSide look_at_store(io::Shelf* directory, io::Shelf& stored, const std::string& identity,
@@ -75,6 +89,7 @@ StoreSide look_at_store(io::Shelf* directory, io::Shelf& stored, const std::stri
   archive::Listing there;
   try {
     there = archive::list_archive(stored);
+    if (directory == nullptr) side.newest_age = newest_age(stored, now);
   } catch (const store::StoreError& error) {
     return no_store_side(side.place, error);
   }

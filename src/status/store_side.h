@@ -33,6 +33,8 @@ struct StoreSide {
   std::uint64_t pending_histories = 0;
   std::string oldest_pending{};  ///< its name; empty: nothing is
   std::optional<std::chrono::seconds> oldest_pending_age{};
+  /// Time since the last upload of WAL, for a store alone. Unset: unknown.
+  std::optional<std::chrono::seconds> newest_age{};
   std::optional<store::ManifestReport> manifest{};  ///< from its manifests, if there are any
   std::string error{};  ///< the store could not be read: all above is empty
   std::string hint{};

@@ -13,7 +13,7 @@ import pytest
 from support import wal
 from support.archive import Archive
 from support.gateway import Gateway
-from support.process import run, server_user
+from support.process import run, server_user, wait_for
 from support.receiver import pgweir
 from support.recovery import base_backup, hand_over, installed, recover
 from support.scenario import begun, promote_again
@@ -519,6 +519,17 @@ def test_pending_for_too_long_is_critical(archive, bucket):
         result = pgweir("status", "-D", archive.path, *words_for(bucket), "--check", "--max-store-age", limit,
                         env=ENVIRONMENT)
         assert ("finished WAL has not been sent to the store for 1 h" in result.stdout) == told, result.stdout
+
+
+def test_a_store_alone_is_judged_by_what_arrives(archive, bucket):
+    push(archive, bucket)
+
+    def line(*limits):
+        return pgweir("status", *words_for(bucket), "--check", *limits, env=ENVIRONMENT).stdout.splitlines()[0]
+
+    assert line("--max-store-age", "1h").startswith("PGWEIR OK"), line("--max-store-age", "1h")
+    wait_for(lambda: "the newest WAL in the store was uploaded " in line("--max-store-age", "1s"), "its age")
+    assert line("--max-outage", "1h").startswith("PGWEIR UNKNOWN - it is unknown whether WAL streams: ")
 
 
 def test_verify_reads_both_as_one(archive, bucket, place):

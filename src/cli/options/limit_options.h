@@ -17,7 +17,8 @@ inline constexpr auto kMaxAge =
 inline constexpr auto kMaxStoreAge =
     option_of<time_value<>>("max-store-age", "TIME",
                             "critical if a complete segment has been waiting longer than TIME for "
-                            "its upload to the object store");
+                            "its upload to the object store; for a store alone, if no WAL has "
+                            "been uploaded for TIME");
 inline constexpr auto kMaxLagTime = option_of<time_value<>>(
     "max-lag-time", "TIME",
     "critical if WAL that the server wrote more than TIME ago is not durable in the archive "

@@ -234,12 +234,13 @@ TEST(Check, NeedsNoReceiverWhereNoneIsExpected) {
 
 /// The receiver was started without its options for the store.
 TEST(Check, DoesNotTakeAnUnknownStoreForAnEmptyQueue) {
-  const Limits limits{.max_store_age = 1h, .expects_store = true};
+  const Limits limits{.max_store_age = 1h, .must_judge = true};
   auto report = with_wal(report_with(kWell));
+  report.directory = "/srv/wal";
   EXPECT_EQ(check(report, limits).level, Level::unknown);
   EXPECT_THAT(check(report, limits).line, HasSubstr("whether a store has the finished WAL"));
   EXPECT_EQ(check(report, {.max_store_age = 1h}).level, Level::ok) << "one of several on a page";
-  EXPECT_EQ(check(report, {.expects_store = true}).level, Level::ok);
+  EXPECT_EQ(check(report, {.must_judge = true}).level, Level::ok);
   EXPECT_EQ(check(with_wal(report_with(nullptr)), limits).level, Level::critical);
   report.store.emplace();
   EXPECT_EQ(check(report, limits).level, Level::ok);
@@ -247,6 +248,60 @@ TEST(Check, DoesNotTakeAnUnknownStoreForAnEmptyQueue) {
   auto at_rest = limits;
   at_rest.at_rest = true;
   EXPECT_EQ(check(copy, at_rest).level, Level::unknown);
+}
+
+/// At the other site, a receiver that has ended is noticed by what no longer arrives.
+TEST(Check, JudgesAStoreAloneByItsNewestWal) {
+  auto report = with_wal(report_with(nullptr));
+  report.directory = "s3://bucket/wal";
+  report.store = StoreSide{.place = report.directory};
+  const Limits limits{.max_store_age = 1h, .must_judge = true};
+  EXPECT_THAT(check(report, limits).line,
+              StartsWith("PGWEIR UNKNOWN - it is unknown when the newest WAL in the store was "
+                         "uploaded |"));
+  EXPECT_EQ(check(report, {.must_judge = true}).level, Level::ok);
+  report.store->newest_age = 1h;
+  EXPECT_EQ(check(report, limits).level, Level::ok);
+  *report.store->newest_age += 1s;
+  EXPECT_THAT(
+      check(report, limits).line,
+      StartsWith("PGWEIR CRITICAL - the newest WAL in the store was uploaded 1 h 0 min ago |"));
+}
+
+TEST(Check, ReportsALimitThatCannotBeJudged) {
+  auto store = with_wal(report_with(nullptr));
+  store.directory = "s3://bucket/wal";
+  store.store = StoreSide{.place = store.directory};
+  auto copy = with_wal(report_with(nullptr));
+  copy.directory = "/srv/copy";
+  for (const auto& given :
+       {Limits{.max_age = 1s}, Limits{.max_lag_time = 1s}, Limits{.max_outage = 1s}}) {
+    auto limits = given;
+    EXPECT_EQ(check(store, limits).level, Level::ok) << "one of several on a page";
+    limits.must_judge = true;
+    EXPECT_THAT(check(store, limits).line,
+                StartsWith("PGWEIR UNKNOWN - it is unknown whether WAL streams: "));
+    limits.at_rest = true;
+    EXPECT_EQ(check(copy, limits).level, Level::unknown);
+    copy.receiver = receiver_of(kWell, {});
+    EXPECT_THAT(check(copy, limits).line, Not(HasSubstr("it is unknown whether WAL streams")));
+    copy.receiver.reset();
+  }
+}
+
+/// The limit is for all archives of a page.
+TEST(Check, ExpectsNoPositionOfAServerForAnArchiveAtRest) {
+  auto copy = with_wal(report_with(nullptr));
+  Limits limits{.max_lag = 1, .at_rest = true};
+  EXPECT_EQ(check(copy, limits).level, Level::ok);
+  limits.must_judge = true;
+  EXPECT_EQ(check(copy, limits).level, Level::unknown);
+  limits.must_judge = false;
+  copy.upstream_error = "refused";
+  EXPECT_EQ(check(copy, limits).findings.size(), 2u);
+  limits.at_rest = false;
+  copy.upstream_error.reset();
+  EXPECT_EQ(check(copy, limits).findings.size(), 2u) << "and no receiver runs";
 }
 
 /// The file system of a copy is not mounted, or the store's prefix has a typing error.

@@ -7,6 +7,7 @@
 #include "archive/home.h"
 #include "store/ledger/mark.h"
 #include "support/bytes.h"
+#include "support/just_changed.h"
 #include "support/sim_disk.h"
 
 namespace weir::status::store_side_test {
@@ -48,6 +49,23 @@ TEST_F(StoreSideTest, NothingWasPrunedInAStoreThatWasEmptied) {
   const auto side = look();
   EXPECT_EQ(side.pending_segments, 3u);
   EXPECT_EQ(side.oldest_pending.substr(0, 24), segment(1).to_string());
+}
+
+TEST_F(StoreSideTest, TellsHowOldTheNewestWalOfAStoreAloneIs) {
+  using namespace std::chrono_literals;
+  const auto age = [](io::Shelf& stored) {
+    return look_at_store(nullptr, stored, "here", std::chrono::system_clock::now() + 2h).newest_age;
+  };
+  EXPECT_EQ(age(*there_.open()), std::nullopt) << "files without a time";
+  test::JustChanged recent(there_.open());
+  const auto told = age(recent);
+  ASSERT_TRUE(told);
+  EXPECT_GT(*told, 1h);
+  EXPECT_LE(*told, 2h);
+  sim::SimDisk empty;
+  empty.put("pgweir.json", test::bytes_of("{}"));
+  test::JustChanged without_wal(empty.open());
+  EXPECT_EQ(age(without_wal), std::nullopt);
 }
 
 }  // namespace

@@ -277,6 +277,8 @@ TEST(Fleet, TakesAnArchiveAtRestForWell) {
   status::timeline_of(report, 1).segments = 1;
   EXPECT_EQ(rank_of(state_of_report(report, false)), Rank::not_archiving);
   EXPECT_EQ(rank_of(state_of_report(report, true)), Rank::well);
+  EXPECT_EQ(rank_of(state_of_report(report, true, {.max_lag = 1, .at_rest = true})), Rank::well)
+      << "a limit for those that have a receiver";
 }
 
 TEST(Fleet, EscapesWhatArchivesSay) {
