@@ -11,6 +11,8 @@
 #include <system_error>
 
 #include "archive/last_word.h"
+#include "archive/listing.h"
+#include "archive/losses.h"
 #include "base/exit_status.h"
 #include "base/units.h"
 #include "cli/combinations.h"
@@ -139,6 +141,15 @@ std::uint64_t memory_beside(const ReceiveRequest& request, wal::SegmentSize size
          (request.serve.somewhere() ? 4 * kMiB : 0) + (request.web.listen ? 2 * kMiB : 0);
 }
 
+/// Or each start would end their alerts, and if the server cannot be reached, for long.
+void show_recorded_losses(io::Directory& directory, receive::StatusBoard& board, Log& log) {
+  try {
+    board.set_losses(archive::read_losses(directory, archive::list_archive_names(directory)));
+  } catch (const Error& error) {
+    log.warning("could not determine which WAL the archive has lost: {}", error.what());
+  }
+}
+
 /// Runs the session; its error is reported and becomes the status.
 int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& log, net::Wake& stop,
         daemon::ServiceManager& service, ServingNow& serving) {
@@ -206,6 +217,7 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
       daemon::ServiceManager& to;
       ~StopAtTheEnd() { to.stop(); }
     } const stop_at_the_end{service};
+    show_recorded_losses(*directory, board, log);
     ReceiverMetrics figures(request.options.directory, board);
     // On the page's own port the page's server answers for the metrics, too.
     auto metrics = request.metrics;

@@ -195,11 +195,14 @@ void Session::tidy_up() {
   }
 }
 
-/// Before anything is streamed after them.
+/// Before anything is streamed after them. Until the session has read them, which it does once it
+/// is connected, those that the board was given at the start count.
 void Session::show_losses() {
   auto losses = state_.losses();
+  const bool has_read = state_.knows_losses() || !losses.empty();
+  if (!has_read) losses = board_.read().losses;
   if (!losses.empty()) watch_losses();
-  board_.set_losses(std::move(losses));
+  if (has_read) board_.set_losses(std::move(losses));
 }
 
 /// Any thread.

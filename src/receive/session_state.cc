@@ -660,6 +660,7 @@ void SessionState::on_history(wal::TimelineId timeline, std::string content) {
 void SessionState::on_archive(ArchiveFacts facts) {
   archive_ = std::move(facts);
   if (archive_->losses_known) losses_.set_recorded(archive_->losses);
+  knows_losses_ |= archive_->losses_known;
   losses_.clear_pending();
   losses_.tell();
   for (auto& loss : archive_->found) add_pending(std::move(loss));

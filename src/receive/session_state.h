@@ -233,6 +233,8 @@ class SessionState {
   [[nodiscard]] std::optional<wal::TimelineHistory> server_history() const;
   /// All known losses, including those about to be recorded.
   [[nodiscard]] std::vector<archive::Loss> losses() const { return losses_.all(); }
+  /// The archive's records were read.
+  [[nodiscard]] bool knows_losses() const { return knows_losses_; }
 
  private:
   std::optional<Step> missing_fact();
@@ -283,6 +285,7 @@ class SessionState {
   Backoff backoff_;
   Backoff behind_backoff_;
   KnownLosses losses_;
+  bool knows_losses_ = false;
   SlotCreation slots_;
 
   // Facts of the connection, discarded with it.

@@ -193,6 +193,39 @@ def test_the_end_of_an_older_timeline_is_missing(servers, receivers, new_archive
     receiver.stop()
 
 
+def test_losses_are_shown_before_the_server_answers(servers, receivers, new_archive, place):
+    """Or their alerts would end at each start, and for as long as the server cannot be reached."""
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    reported(primary, primary.write_wal(4))
+    receiver.stop()
+    sorted(archive.finished().values())[1].unlink()
+    receiver = receivers.pgweir(archive, primary)
+    receiver.wait_log("the archive has a hole")
+    streaming(primary)
+    receiver.stop()
+    primary.stop()
+
+    metrics = place / "pgweir.prom"
+    receiver = receivers.pgweir(archive, primary, "--metrics-file", metrics, "--metrics-interval", "1s")
+    wait_for(metrics.exists, "the first metrics", interval=0.005)
+
+    def told():
+        text = metrics.read_text()
+        return [re.search("^pgweir_receiver_" + name + r" (\d+)$", text, re.MULTILINE).group(1)
+                for name in (r"holes{.*}", r'losses_unacknowledged{.*kind="hole".*}')]
+
+    assert told() == ["1", "1"]
+    receiver.wait_log("could not connect|connection to server")
+    hole, = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]["holes"]
+    assert told() == ["1", "1"] and not hole["acknowledged"]
+    assert pgweir("ack", "-D", archive.path, hole["id"]).returncode == 0
+    wait_for(lambda: told() == ["1", "0"], "the acknowledgement to be told")
+    receiver.stop()
+
+
 def test_ack_on_an_archive_without_losses_or_without_a_name(servers, receivers, new_archive):
     empty = new_archive(servers.primary(start=False))
     done = pgweir("ack", "-D", empty.path)
