@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+from support import wal
 from support.archive import Archive
 from support.process import PATIENCE, run
 from support.receiver import BINARY, pgweir
@@ -129,6 +130,32 @@ def test_whatever_is_changed_is_found(archive, bucket, key, place):
     said = push(archive, bucket, "--manifest-key", key).stderr
     assert "has lost its newest lines" in said
     verify(bucket, *public, "--expect-head", head)
+
+
+def test_a_hole_is_found_by_the_histories(archive, bucket):
+    """The old primary went on: what it wrote does not cover what the new timeline lacks. Without the segment size,
+    nothing is known of holes, which is told."""
+    names = names_of(archive)
+    fork = wal.parse_segment(names[1], archive.segment_size)[1]
+    history = archive.path / "00000002.history"
+    history.write_text(f"1\t{wal.lsn_text(fork * archive.segment_size + 100)}\tno reason\n")
+    push(archive, bucket)
+    verify(bucket)
+    last = wal.parse_segment(names[-1], archive.segment_size)[1]
+    newest = key_of(wal.segment_name(2, last + 1, archive.segment_size))
+    bucket.put(newest, b"anything")
+    (finding,) = verify(bucket, status=1)["findings"]
+    first_missing, last_missing = (wal.segment_name(2, segno, archive.segment_size) for segno in (fork, last))
+    assert f"segments are missing, {first_missing} to {last_missing}" in finding
+    bucket.remove(newest)
+    verify(bucket)
+    bucket.remove("p/main/pgweir.json")
+    (finding,) = verify(bucket, status=1)["findings"]
+    assert "pgweir.json, the record of the cluster, is missing" in finding
+    checked = pgweir("status", *words_for(bucket), "--check", env=ENVIRONMENT)
+    assert checked.returncode == 2 and "the record of the cluster" in checked.stdout, checked.stdout
+    push(archive, bucket)
+    verify(bucket)
 
 
 def test_a_request_that_was_given_up_changes_nothing(archive, bucket, proxy, key, place):

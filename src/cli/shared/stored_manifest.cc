@@ -1,5 +1,7 @@
 #include "cli/shared/stored_manifest.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -7,8 +9,25 @@
 #include "base/random.h"
 #include "store/cluster_record.h"
 #include "store/ledger/mark.h"
+#include "store/shelf/near_shelf.h"
 
 namespace weir::cli {
+
+namespace {
+
+/// The histories of timelines that have segments; they are not encrypted.
+archive::Timelines timelines_of(const store::StoredObjects& objects, io::Shelf& stored) {
+  archive::Listing listing;
+  for (const auto& [name, object] : objects) {
+    const auto segment = store::segment_of_object(name);
+    if (segment && segment->timeline() > 1 &&
+        (listing.histories.empty() || listing.histories.back().timeline != segment->timeline()))
+      listing.histories.push_back({segment->timeline()});
+  }
+  return archive::Timelines::read(stored, listing);
+}
+
+}  // namespace
 
 std::optional<ManifestLook> look_at_manifests(StoredArchive& stored,
                                               const ManifestRequest& request) {
@@ -33,6 +52,10 @@ std::optional<ManifestLook> look_at_manifests(StoredArchive& stored,
   look.objects = store::list_stored(store, layout, patience);
   const auto cluster = insist(patience, [&] { return store::read_cluster(store, layout); });
   if (cluster) question.segment_size = cluster->segment_size;
+  // Not the archive's own: its listing may be older.
+  store::NearShelf shelf([&]() -> store::ObjectStore& { return store; },
+                         store.name_of(layout.wal_prefix()), layout, patience, 1);
+  question.timelines = timelines_of(look.objects, shelf);
   look.report = store::check_manifests(look.chains, look.objects, question);
   // Lines of files stored between the two listings, or of a prune since then.
   if ((question.keys_given && look.report.untold > 0) || !look.report.sound()) {
@@ -44,6 +67,11 @@ std::optional<ManifestLook> look_at_manifests(StoredArchive& stored,
   }
   if (question.keys_given && look.chains.empty())
     look.report.findings.emplace_back("a manifest public key was given, but there is no manifest");
+  if (!cluster && !look.chains.empty())
+    look.report.findings.push_back(fmt::format(
+        "{}, the record of the cluster, is missing: without the segment size, missing segments are "
+        "not found (a receiver and \"pgweir store push\" write it again)",
+        store.name_of(store::key_of_cluster(layout))));
   return look;
 }
 

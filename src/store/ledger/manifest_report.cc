@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "archive/find_losses.h"
 #include "archive/listing.h"
 
 namespace weir::store {
@@ -289,25 +290,37 @@ class Check {
     return at != told_.end() && at->first.starts_with(name);
   }
 
-  /// By names alone: which timeline follows which at what position is in the history files. But
-  /// every timeline starts on an older one, in its last segment or in the one after it.
+  /// By names alone, as "pgweir status" does.
   void find_gaps() {
     if (!question_.segment_size) return;
     const auto& size = *question_.segment_size;
     std::size_t gaps = 0;
-    std::optional<wal::SegmentName> last;
+    archive::Listing listing;
     std::optional<wal::SegmentName> furthest;  // of its timeline and of all older ones
     for (const auto& [name, object] : objects_) {
       const auto segment = segment_of_object(name);
       if (!segment || !segment->fits(size) || before_begin(*segment)) continue;
-      const auto& before = last && last->timeline() == segment->timeline() ? last : furthest;
-      if (before && before->segno(size) + 1 < segment->segno(size))
-        find(gaps, fmt::format("{} segments are missing between {} and {}",
-                               segment->segno(size) - before->segno(size) - 1, *before, *segment));
-      last = segment;
+      const bool begins = listing.segments.empty() ||
+                          listing.segments.back().name.segment.timeline() != segment->timeline();
+      // Without its history it is unknown where a timeline starts. But each starts on an older one,
+      // in its last segment or in the one after it.
+      if (begins && furthest && !has_history(segment->timeline()) &&
+          furthest->segno(size) + 1 < segment->segno(size))
+        find(gaps,
+             fmt::format("{} segments are missing between {} and {}",
+                         segment->segno(size) - furthest->segno(size) - 1, *furthest, *segment));
+      listing.segments.push_back({{*segment}, std::nullopt});
       if (!furthest || furthest->segno(size) < segment->segno(size)) furthest = segment;
     }
+    for (const auto& hole : archive::find_holes(listing, question_.timelines, size, {}))
+      find(gaps, fmt::format("{} segments are missing, {} to {}", hole.bytes() / size.bytes(),
+                             hole.first_segment(), hole.last_segment()));
     and_more(gaps, "gaps");
+  }
+
+  [[nodiscard]] bool has_history(wal::TimelineId timeline) const {
+    const auto history = question_.timelines.history(timeline);
+    return history && !history->ancestors().empty();
   }
 
   void cover() {

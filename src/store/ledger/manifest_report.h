@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "archive/timelines.h"
 #include "store/ledger/manifest_chain.h"
 #include "store/object_store.h"
 #include "wal/lsn.h"
@@ -57,6 +58,7 @@ struct ManifestQuestion {
   bool keys_given = false;                         ///< chains that no key proves are not trusted
   std::vector<std::string> expected_heads{};       ///< each must be a line of one of the chains
   std::optional<wal::SegmentSize> segment_size{};  ///< to find gaps; nullopt: unknown
+  archive::Timelines timelines{};                  ///< the store's, likewise
   /// Objects are compared by the SHA-256 of their lines afterwards: then the MD5 of a listing does
   /// not count, which may be that of an object as the store has encrypted it.
   bool deep = false;

@@ -12,7 +12,9 @@
 #include <tuple>
 #include <vector>
 
+#include "archive/listing.h"
 #include "archive/published_open.h"
+#include "archive/timelines.h"
 #include "store/ledger/manifest_chain.h"
 #include "store/ledger/manifest_line.h"
 #include "store/ledger/manifest_prune.h"
@@ -83,6 +85,8 @@ class Manifest : public ::testing::Test {
   ManifestReport report(ManifestQuestion question = {}) {
     question.segment_size = kSize;
     question.keys_given = !keys_.empty();
+    NearShelf shelf([this]() -> ObjectStore& { return store_; }, "memory", kLayout, {}, 1);
+    question.timelines = archive::Timelines::read(shelf, archive::list_archive(shelf));
     chains_ = read_manifests(store_, kLayout, keys_, {});
     objects_ = list_stored(store_, kLayout, {});
     return check_manifests(chains_, objects_, question);
@@ -701,9 +705,8 @@ TEST_F(Manifest, SeesSegmentsThatAreMissingAtASwitchOfTimelines) {
                           "000000020000000000000008"));
   // Timeline 1 is longer than what timeline 2 continues.
   place(2, 5);
-  EXPECT_THAT(report().findings,
-              ElementsAre("2 segments are missing between 000000020000000000000005 and "
-                          "000000020000000000000008"));
+  EXPECT_THAT(report().findings, ElementsAre("2 segments are missing, 000000020000000000000006 to "
+                                             "000000020000000000000007"));
   place(2, 6);
   place(2, 7);
   EXPECT_THAT(report().findings, IsEmpty());
@@ -714,6 +717,33 @@ TEST_F(Manifest, SeesSegmentsThatAreMissingAtASwitchOfTimelines) {
   EXPECT_THAT(report().findings,
               ElementsAre("1 segments are missing between 00000003000000000000000A and "
                           "00000004000000000000000C"));
+}
+
+/// The old primary went on: what it wrote does not cover what the new timeline lacks.
+TEST_F(Manifest, SeesSegmentsThatAreMissingBesideAnAbandonedTimeline) {
+  const auto place = [&](wal::TimelineId timeline, std::uint64_t segno) {
+    store_.place(kLayout.key(wal::SegmentName(timeline, segno, kSize)) + ".zst", content_of(segno));
+  };
+  const auto switched = [](std::uint64_t segno) {
+    return fmt::format("1\t{}\tno reason\n", kSize.start(segno) + 100);
+  };
+  write(11, 17);
+  store_.place(kLayout.history_key(2), test::bytes_of(switched(14)));
+  EXPECT_THAT(report().findings, IsEmpty()) << "timeline 2 has nothing yet";
+  place(2, 17);
+  EXPECT_THAT(report().findings, ElementsAre("3 segments are missing, 00000002000000000000000E to "
+                                             "000000020000000000000010"));
+  for (const std::uint64_t segno : {14, 15, 16}) place(2, segno);
+  EXPECT_THAT(report().findings, IsEmpty());
+  // Timeline 3 was left before it had a segment; of timeline 4, the same segment is here.
+  store_.place(kLayout.history_key(3),
+               test::bytes_of(switched(14) + fmt::format("2\t{}\tno\n", kSize.start(18) + 100)));
+  store_.place(
+      kLayout.history_key(4),
+      test::bytes_of(switched(14) + fmt::format("2\t{0}\tno\n3\t{1}\tno\n", kSize.start(18) + 100,
+                                                kSize.start(18) + 200)));
+  place(4, 18);
+  EXPECT_THAT(report().findings, IsEmpty());
 }
 
 TEST_F(Manifest, IsPutWhenItIsFullWhereNothingIsReplaced) {
