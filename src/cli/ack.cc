@@ -92,6 +92,12 @@ constexpr auto kBeforeGivingUp =
     "this WAL from the server. If the server no longer has it, use --on-gap continue, which "
     "records the hole. Then acknowledge it.";
 
+constexpr auto kOnlyInTheStore =
+    "If only \"pgweir status --store\" shows it, the store has WAL from before this archive began: "
+    "import the missing segments (\"pgweir import --extend\"), and send them (\"pgweir store "
+    "push\"); or give up the WAL before the hole: \"pgweir prune --store URL --keep-from SEGMENT\" "
+    "with the first segment after it.";
+
 std::string list(const std::vector<Loss>& losses) {
   std::string text;
   for (const auto& loss : losses) text += line(loss);
@@ -128,8 +134,9 @@ int ack_command(const Arguments& arguments) {
     if (found == losses.end())
       throw Error(ErrorKind::usage, "the archive has no such loss")
           .with("id", id)
-          .hint(losses.empty() ? "The archive has no recorded loss."
-                               : "Nothing was acknowledged. There is:\n" + list(losses));
+          .hint((losses.empty() ? "The archive has no recorded loss. "
+                                : "Nothing was acknowledged. There is:\n" + list(losses)) +
+                kOnlyInTheStore);
     if (known.open.contains(id))
       throw Error(ErrorKind::usage,
                   "this WAL is not lost yet: a receiver requests it when it starts")

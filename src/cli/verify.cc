@@ -7,10 +7,13 @@
 #include <iterator>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "archive/backup_files.h"
 #include "archive/listing.h"
+#include "archive/losses.h"
 #include "archive/union_shelf.h"
 #include "base/exit_status.h"
 #include "cli/arguments.h"
@@ -93,6 +96,17 @@ bool asks_to_read(const Arguments& arguments) {
                      [&](const Option& option) { return arguments.has(option); });
 }
 
+std::vector<archive::Loss> holes_of(std::span<const verify::AcceptedLoss> accepted) {
+  std::vector<archive::Loss> holes;
+  for (const auto& [loss, reason, line] : accepted) {
+    auto& hole = holes.emplace_back();
+    hole.timeline = hole.next_timeline = loss.timeline;
+    hole.begin = loss.from;
+    hole.end = loss.to;
+  }
+  return holes;
+}
+
 /// The results of the manifests and of reading, as one object.
 std::string both_json(std::string text, const store::ManifestReport& report) {
   auto json = text.empty() ? Json::object() : Json::parse(text);
@@ -142,7 +156,8 @@ int verify_as_asked(const Arguments& arguments) {
   const ManifestRequest request{.keys = manifest_public_keys_of(arguments),
                                 .expected_heads = arguments.texts(kExpectHead),
                                 .beside = directory.get(),
-                                .deep = arguments.has(kDeep)};
+                                .deep = arguments.has(kDeep),
+                                .accepted = holes_of(options.accepted)};
   if (stored) manifest = look_at_manifests(*stored, request);
   // The files that a line lists were verified, record by record, before they were uploaded.
   if (manifest && !asks_to_read(arguments)) {

@@ -234,6 +234,7 @@ def test_ack_on_an_archive_without_losses_or_without_a_name(servers, receivers, 
     assert (done.returncode, done.stdout) == (0, "there are no losses to acknowledge\n")
     done = pgweir("ack", "-D", empty.path, "hole-1-0-3000000")
     assert done.returncode == 2 and "no such loss" in done.stderr
+    assert "--keep-from" in done.stderr, "a hole that only the store has ends otherwise"
     assert pgweir("ack", "-D", empty.path / "nowhere").returncode == 4
     assert pgweir("ack").returncode == 2
 

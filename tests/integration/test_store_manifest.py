@@ -132,6 +132,44 @@ def test_whatever_is_changed_is_found(archive, bucket, key, place):
     verify(bucket, *public, "--expect-head", head)
 
 
+def test_a_hole_that_is_acknowledged_or_accepted_is_no_problem(archive, bucket, place):
+    (archive.path / "00000002.history").unlink()
+    names = names_of(archive)
+    os.rename(next(path for path in archive.finished().values() if path.name.startswith(names[1])), place / "away")
+    push(archive, bucket)
+    with_store = ["-D", archive.path, *words_for(bucket)]
+
+    def check(*words):
+        return pgweir("status", *(words or with_store), "--check", "--receiver", "none", env=ENVIRONMENT)
+
+    def known(remarks):
+        return any("acknowledged or accepted" in remark for remark in remarks)
+
+    gap = f"1 segments are missing, {names[1]} to {names[1]}"
+    assert verify(bucket, status=1)["findings"] == [gap]
+    assert check().returncode == 2 and gap in check().stdout
+    result = pgweir("verify", *with_store, "--json", env=ENVIRONMENT)
+    (finding,) = [each for each in json.loads(result.stdout)["findings"] if each["kind"] == "gap"]
+    accepted = place / "accepted"
+    accepted.write_text("{timeline} {from} {to} known\n".format(**finding["loss"]))
+    assert known(verify(bucket, "-D", archive.path, "--accept-file", accepted, "--metrics-file", place / "metrics")["remarks"])
+    assert "pgweir_verify_sound{" in (place / "metrics").read_text()
+    assert not [line for line in (place / "metrics").read_text().splitlines()
+                if line.startswith("pgweir_verify_sound") and not line.endswith(" 1")]
+    # Acknowledged: what is recorded here counts at once, and that of the store for all who have the store alone.
+    assert pgweir("ack", "-D", archive.path, "--all").returncode == 0
+    assert check().returncode == 0, check().stdout
+    assert verify(bucket, status=1)["findings"] == [gap]
+    push(archive, bucket)
+    assert known(verify(bucket)["remarks"])
+    assert check(*words_for(bucket)).returncode == 0
+    assert "the last verification failed" not in check("-D", archive.path).stdout
+    # Another one is a problem.
+    bucket.remove(next(key for key in bucket.keys() if names[2] in key))
+    assert [names[2] in finding for finding in verify(bucket, status=1)["findings"]] == [True, True]
+    assert check().returncode == 2
+
+
 def test_a_hole_is_found_by_the_histories(archive, bucket):
     """The old primary went on: what it wrote does not cover what the new timeline lacks. Without the segment size,
     nothing is known of holes, which is told."""

@@ -27,6 +27,12 @@ archive::Timelines timelines_of(const store::StoredObjects& objects, io::Shelf& 
   return archive::Timelines::read(stored, listing);
 }
 
+void add_acknowledged(io::Shelf& archive, std::vector<archive::Loss>& known) {
+  for (auto& loss : archive::read_losses(archive, archive::list_archive(archive)))
+    if (loss.kind == archive::Loss::Kind::hole && loss.acknowledged && !loss.complaint)
+      known.push_back(std::move(loss));
+}
+
 }  // namespace
 
 std::optional<ManifestLook> look_at_manifests(StoredArchive& stored,
@@ -57,6 +63,11 @@ std::optional<ManifestLook> look_at_manifests(StoredArchive& stored,
                          store.name_of(layout.wal_prefix()), layout, patience, 1);
   question.timelines = timelines_of(look.objects, shelf);
   look.report = store::check_manifests(look.chains, look.objects, question);
+  if (!look.report.sound()) {
+    question.known_holes = request.accepted;
+    add_acknowledged(shelf, question.known_holes);
+    if (request.beside != nullptr) add_acknowledged(*request.beside, question.known_holes);
+  }
   // Lines of files stored between the two listings, or of a prune since then.
   if ((question.keys_given && look.report.untold > 0) || !look.report.sound()) {
     const auto before =

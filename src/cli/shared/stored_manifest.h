@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "archive/losses.h"
 #include "cli/shared/stored_archive.h"
 #include "io/shelf.h"
 #include "store/ledger/manifest_reader.h"
@@ -17,8 +18,9 @@ namespace weir::cli {
 struct ManifestRequest {
   std::vector<store::SignifyPublic> keys{};
   std::vector<std::string> expected_heads{};
-  io::Shelf* beside = nullptr;  ///< the archive's directory: it remembers a head
-  bool deep = false;            ///< look_deeply() follows
+  io::Shelf* beside = nullptr;            ///< the archive's directory: it remembers a head
+  bool deep = false;                      ///< look_deeply() follows
+  std::vector<archive::Loss> accepted{};  ///< holes that are known (ManifestQuestion)
 };
 
 /// The manifests of a store, compared with its objects.

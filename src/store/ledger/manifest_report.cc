@@ -26,16 +26,17 @@ class Check {
       : chains_(chains),
         objects_(objects),
         question_(question),
-        told_(told_objects(chains, question.keys_given)) {}
+        told_(told_objects(chains, question.keys_given)),
+        known_holes_(question.known_holes) {}
 
   ManifestReport run() {
     look_at_chains();
     find_begin();
     look_for_heads();
+    find_gaps();
     compare();
     find_untold();
     find_frozen();
-    find_gaps();
     cover();
     return std::move(report_);
   }
@@ -150,6 +151,7 @@ class Check {
   void compare() {
     std::size_t gone = 0;
     std::size_t gone_in_front = 0;
+    std::size_t known_gone = 0;
     std::size_t changed = 0;
     const auto front = first_there();
     for (const auto& [name, lines] : told_) {
@@ -158,6 +160,10 @@ class Check {
       if (object == objects_.end()) {
         if (segment && (before_begin(*segment) || has_told_form(*segment))) continue;
         if (question_.older != nullptr && !question_.older->contains(name)) continue;
+        if (segment && is_in_known_hole(*segment)) {
+          ++known_gone;
+          continue;
+        }
         find(gone, name + " is in the manifest, but missing from the store");
         if (segment && front && place_of(*segment) < place_of(*front)) ++gone_in_front;
         continue;
@@ -180,6 +186,11 @@ class Check {
         ++report_.not_compared;
     }
     and_more(gone, "are missing");
+    if (known_gone > 0)
+      report_.remarks.push_back(
+          fmt::format("{} objects in the manifest are missing: they are in holes that are "
+                      "acknowledged or accepted",
+                      known_gone));
     if (gone > 0 && gone == gone_in_front)
       report_.remarks.push_back(
           fmt::format("all missing segments are before {}, the first one in the store: if the "
@@ -312,10 +323,37 @@ class Check {
       listing.segments.push_back({{*segment}, std::nullopt});
       if (!furthest || furthest->segno(size) < segment->segno(size)) furthest = segment;
     }
-    for (const auto& hole : archive::find_holes(listing, question_.timelines, size, {}))
-      find(gaps, fmt::format("{} segments are missing, {} to {}", hole.bytes() / size.bytes(),
-                             hole.first_segment(), hole.last_segment()));
+    const auto all = archive::find_holes(listing, question_.timelines, size, {});
+    for (auto& known : known_holes_)
+      for (const auto& hole : all)
+        if (hole.id() == known.id() && hole.end == known.end)
+          known.next_timeline = hole.next_timeline;
+    std::uint64_t missing = 0;
+    for (const auto& hole : all) missing += hole.bytes();
+    for (const auto& hole : archive::find_holes(listing, question_.timelines, size, known_holes_)) {
+      find(gaps, fmt::format("{} segments are missing, {} to {}",
+                             (hole.bytes() + size.bytes() - 1) / size.bytes(), hole.first_segment(),
+                             hole.last_segment()));
+      missing -= hole.bytes();
+    }
     and_more(gaps, "gaps");
+    if (missing >= size.bytes())
+      report_.remarks.push_back(
+          fmt::format("{} segments are missing in holes that are acknowledged or accepted",
+                      missing / size.bytes()));
+  }
+
+  [[nodiscard]] bool is_in_known_hole(wal::SegmentName segment) const {
+    if (!question_.segment_size || !segment.fits(*question_.segment_size)) return false;
+    const auto& size = *question_.segment_size;
+    const auto history = question_.timelines.history(segment.timeline())
+                             .value_or(wal::TimelineHistory(segment.timeline()));
+    return std::any_of(known_holes_.begin(), known_holes_.end(), [&](const archive::Loss& hole) {
+      const auto needed = archive::needed_along(hole, history, question_.timelines, size);
+      return std::any_of(needed.begin(), needed.end(), [&](const archive::Loss::Range& range) {
+        return range.begin <= segment.start(size) && segment.start(size) < range.end;
+      });
+    });
   }
 
   [[nodiscard]] bool has_history(wal::TimelineId timeline) const {
@@ -348,6 +386,7 @@ class Check {
   const StoredObjects& objects_;
   const ManifestQuestion& question_;
   const ToldObjects told_;
+  std::vector<archive::Loss> known_holes_;
   std::vector<wal::SegmentName> begins_{};  ///< where it starts
   ManifestReport report_{};
 };

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "archive/losses.h"
 #include "archive/timelines.h"
 #include "store/ledger/manifest_chain.h"
 #include "store/object_store.h"
@@ -59,6 +60,9 @@ struct ManifestQuestion {
   std::vector<std::string> expected_heads{};       ///< each must be a line of one of the chains
   std::optional<wal::SegmentSize> segment_size{};  ///< to find gaps; nullopt: unknown
   archive::Timelines timelines{};                  ///< the store's, likewise
+  /// Holes that are acknowledged or accepted: what they lack is a remark. The next timeline of an
+  /// accepted one may be unknown; it is then that of its start.
+  std::vector<archive::Loss> known_holes{};
   /// Objects are compared by the SHA-256 of their lines afterwards: then the MD5 of a listing does
   /// not count, which may be that of an object as the store has encrypted it.
   bool deep = false;

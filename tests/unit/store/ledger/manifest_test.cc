@@ -594,8 +594,8 @@ TEST_F(Manifest, SeesWhatIsNotAsItWasStored) {
   write(1, 10);
   const auto whole = store_.objects;
   store_.objects.erase(key_of(4));
-  EXPECT_THAT(report().findings, ElementsAre(HasSubstr(segment(4) + ".zst is in the manifest"),
-                                             HasSubstr("1 segments are missing")));
+  EXPECT_THAT(report().findings, ElementsAre(HasSubstr("1 segments are missing"),
+                                             HasSubstr(segment(4) + ".zst is in the manifest")));
   store_.objects = whole;
   store_.place(key_of(4), test::bytes_of("short"));
   EXPECT_THAT(report().findings, ElementsAre(HasSubstr("it has 5 bytes, expected 9")));
@@ -613,6 +613,41 @@ TEST_F(Manifest, SeesWhatIsNotAsItWasStored) {
   // Put beside it: a raw form is what a recovery would take.
   store_.place(kLayout.key(wal::SegmentName(1, 4, kSize)), test::bytes_of("other"));
   EXPECT_THAT(report().findings, ElementsAre(HasSubstr("is not listed in the manifest")));
+}
+
+TEST_F(Manifest, DoesNotCountWhatIsMissingInAHoleThatIsKnown) {
+  const auto hole = [](std::uint64_t first, std::uint64_t end) {
+    archive::Loss loss;
+    loss.timeline = loss.next_timeline = 1;
+    loss.begin = kSize.start(first);
+    loss.end = kSize.start(end);
+    return loss;
+  };
+  write(1, 10);
+  for (const std::uint64_t segno : {4, 5, 6}) store_.objects.erase(key_of(segno));
+  EXPECT_EQ(report().findings.size(), 4u);
+  auto found = report({.known_holes = {hole(4, 7)}});
+  EXPECT_THAT(found.findings, IsEmpty());
+  EXPECT_THAT(found.remarks, Contains(HasSubstr("3 segments are missing in holes that are ack")));
+  EXPECT_THAT(found.remarks, Contains(HasSubstr("3 objects in the manifest are missing")));
+  // Beside it, and on another timeline, it counts.
+  EXPECT_THAT(report({.known_holes = {hole(5, 9)}}).findings,
+              ElementsAre("1 segments are missing, " + segment(4) + " to " + segment(4),
+                          HasSubstr(segment(4) + ".zst is in the manifest")));
+  auto other = hole(4, 7);
+  other.timeline = other.next_timeline = 2;
+  EXPECT_EQ(report({.known_holes = {other}}).findings.size(), 4u);
+  // A line that accepts a hole has one timeline.
+  for (const std::uint64_t segno : {7, 8, 9}) store_.objects.erase(key_of(segno));
+  store_.place(kLayout.history_key(2),
+               test::bytes_of(fmt::format("1\t{}\tno reason\n", kSize.start(6) + 100)));
+  store_.place(kLayout.key(wal::SegmentName(2, 9, kSize)) + ".zst", content_of(9));
+  EXPECT_THAT(report().findings, Contains("5 segments are missing, 000000010000000000000004 to "
+                                          "000000020000000000000008"));
+  EXPECT_THAT(report({.known_holes = {hole(4, 9)}}).findings,
+              ElementsAre(HasSubstr(segment(6)), HasSubstr(segment(7)), HasSubstr(segment(8)),
+                          HasSubstr(segment(9))))
+      << "those of the timeline that was left";
 }
 
 /// A store that encrypts may list an ETag that looks like an MD5, and is another number.
