@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "status/backups.h"
+#include "status/store_side.h"
 #include "wal/page.h"
 #include "wal/pg_time.h"
 
@@ -196,6 +197,8 @@ void judge_store(const StatusReport& report, const Limits& limits, Verdict& verd
                     found.front()));
     verdict.findings.back().commands = {"pgweir verify --store URL"};
   }
+  if (report.store && report.store->manifest && report.store->manifest->frozen > 0)
+    add(Level::warning, frozen_text(*report.store->manifest));
   if (!limits.max_store_age) return;
   if (is_store_alone(report)) {
     // What waits for its upload is not known here, only what has arrived.

@@ -102,6 +102,14 @@ StoreSide no_store_side(const std::string& place, const store::StoreError& error
   return {.place = place, .error = error.what(), .hint = error.hint(), .error_kind = error.kind()};
 }
 
+std::string frozen_text(const store::ManifestReport& manifest) {
+  return fmt::format(
+      "{} in an archive class or tier of the store, the first of them {}: a recovery stops at each "
+      "one until it is restored in the store",
+      manifest.frozen == 1 ? "1 object is" : fmt::format("{} objects are", manifest.frozen),
+      manifest.first_frozen);
+}
+
 std::string store_text(const StoreSide& side) {
   auto text = fmt::format("Store {}: ", side.place);
   if (!side.error.empty()) {
@@ -125,6 +133,7 @@ std::string store_text(const StoreSide& side) {
     if (side.manifest->not_compared > 0)
       text += fmt::format("  {} segments are present, not compared\n", side.manifest->not_compared);
     for (const auto& finding : side.manifest->findings) text += "  WARNING: " + finding + "\n";
+    if (side.manifest->frozen > 0) text += "  WARNING: " + frozen_text(*side.manifest) + "\n";
   }
   for (const auto& name : side.open) text += fmt::format("  open: {}\n", name);
   if (side.pending_segments > 0)

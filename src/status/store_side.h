@@ -48,6 +48,8 @@ struct StoreSide {
                                       std::chrono::system_clock::time_point now);
 /// A store that could not be read: nothing else is known about it.
 [[nodiscard]] StoreSide no_store_side(const std::string& place, const store::StoreError& error);
+/// A recovery stops at objects in an archive class or tier, which there are.
+[[nodiscard]] std::string frozen_text(const store::ManifestReport& manifest);
 /// Lines of the text.
 [[nodiscard]] std::string store_text(const StoreSide& side);
 

@@ -272,19 +272,18 @@ class Check {
 
   /// Not an error: WAL that is old enough may be kept there.
   void find_frozen() {
-    std::size_t frozen = 0;
     std::string last;
     for (const auto& [name, object] : objects_) {
       const auto segment = segment_of_object(name);
       if (!object.frozen || (segment && before_begin(*segment))) continue;
-      ++frozen;
+      if (++report_.frozen == 1) report_.first_frozen = name;
       last = name;
     }
-    if (frozen > 0)
+    if (report_.frozen > 0)
       report_.remarks.push_back(
           fmt::format("{} objects, the last of them {}, are in an archive class or tier: a "
                       "recovery stops at each one until it is restored in the store",
-                      frozen, last));
+                      report_.frozen, last));
   }
 
   /// On its timeline no line has this or a later segment.

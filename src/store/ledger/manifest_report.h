@@ -46,6 +46,8 @@ struct ManifestReport {
   std::uint64_t by_size = 0;            ///< of these, compared by size only
   std::uint64_t not_compared = 0;       ///< "present, not compared" with the archive of their chain
   std::uint64_t untold = 0;             ///< objects without a line
+  std::uint64_t frozen = 0;             ///< in an archive class or tier
+  std::string first_frozen{};           ///< its name
 
   [[nodiscard]] bool sound() const { return findings.empty(); }
 };

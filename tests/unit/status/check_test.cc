@@ -9,6 +9,7 @@
 #include "archive/listing.h"
 #include "io/posix_directory.h"
 #include "status/backups.h"
+#include "status/store_side.h"
 #include "status/text.h"
 #include "status/view_json.h"
 #include "support/backup_builder.h"
@@ -215,6 +216,23 @@ TEST(Check, ReportsWhatTheManifestsOfTheStoreFind) {
             "the store and its manifests do not match (2 problems): 1 object does not match the "
             "manifest");
   EXPECT_THAT(both.findings[0].commands, ::testing::ElementsAre("pgweir verify --store URL"));
+}
+
+TEST(Check, WarnsOfObjectsThatTheStoreCannotReturnAtOnce) {
+  auto report = with_wal(report_with(nullptr));
+  report.directory = "s3://bucket/wal";
+  report.store = StoreSide{.place = report.directory};
+  report.store->manifest.emplace();
+  report.store->manifest->frozen = 2;
+  report.store->manifest->first_frozen = "000000010000000000000003.zst";
+  const auto found = check(report, {});
+  EXPECT_EQ(found.level, Level::warning) << "for old WAL it may be by intention";
+  ASSERT_EQ(found.findings.size(), 1u);
+  EXPECT_EQ(found.findings[0].topic, Topic::store);
+  EXPECT_THAT(found.line, HasSubstr("2 objects are in an archive class or tier of the store, the "
+                                    "first of them 000000010000000000000003.zst: a recovery "
+                                    "stops"));
+  EXPECT_THAT(store_text(*report.store), HasSubstr("WARNING: 2 objects are in an archive class"));
 }
 
 TEST(Check, NeedsNoReceiverWhereNoneIsExpected) {

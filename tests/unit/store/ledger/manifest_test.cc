@@ -675,6 +675,8 @@ TEST_F(Manifest, TellsWhatCannotBeReadWhereItIs) {
   for (const std::uint64_t segno : {2, 3}) objects_.at(segment(segno) + ".zst").frozen = true;
   const auto found = check_manifests(chains_, objects_, {});
   EXPECT_THAT(found.findings, IsEmpty());
+  EXPECT_EQ(found.frozen, 2u);
+  EXPECT_EQ(found.first_frozen, segment(2) + ".zst");
   EXPECT_THAT(found.remarks, Contains(HasSubstr("2 objects, the last of them " + segment(3) +
                                                 ".zst, are in an archive class or tier")));
 }
