@@ -29,7 +29,7 @@ void append(std::vector<Finding> more, Verdict& verdict) {
 /// With what the last one has read, too.
 std::string verify_command(const std::optional<archive::LastCheck>& last) {
   using Beside = archive::LastCheck::Beside;
-  const std::string command = "pgweir verify -D DIRECTORY";
+  std::string command = "pgweir verify -D DIRECTORY";
   if (last && last->beside == Beside::store) return command + " --store URL";
   if (last && last->beside == Beside::archive) return command + " --compare-archive ARCHIVE";
   return command;
