@@ -81,7 +81,7 @@ std::optional<ManifestLook> look_at_manifests(StoredArchive& stored,
   if (!cluster && !look.chains.empty())
     look.report.findings.push_back(fmt::format(
         "{}, the record of the cluster, is missing: without the segment size, missing segments are "
-        "not found (a receiver and \"pgweir store push\" write it again)",
+        "not found (a receiver writes it again, and \"pgweir store push\" with the next segment)",
         store.name_of(store::key_of_cluster(layout))));
   return look;
 }
