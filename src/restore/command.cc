@@ -201,7 +201,7 @@ Result run_restore_command(const Places& places, std::string_view file, const st
       } else if (now + pause <= deadline) {
         log.warning("{}; trying again", error.what());
       } else {
-        if (!places.store || error.kind() != ErrorKind::retry || !options.standby ||
+        if (!places.store || error.kind() != ErrorKind::retry || !is_standby(parent) ||
             ::getppid() != server)
           throw;
         if (now + pause >= told) {
