@@ -198,15 +198,18 @@ def test_the_bucket_alone_has_the_open_segment(servers, receivers, new_archive, 
     assert content[:length] == (archive.path / (name + ".partial")).read_bytes()[:length]
     target.unlink()
 
-    # One that goes further and is damaged is left alone; one that has other WAL is told.
+    # One that goes further and is damaged is told; without it, the other one is restored.
     key = open_keys(bucket)[0]
     body = bucket.get(key)
     further = key.replace(re.search(r"\.([0-9A-F]{16})\.", key).group(1), f"{end + 5000:016X}")
     bucket.put(further, body[:-20])
+    asked = pgweir("restore", *words, "--partial", name, target, env=ENVIRONMENT)
+    assert asked.returncode == 200 and "the longest object of a partial segment is damaged" in asked.stderr, asked.stderr
+    assert further in asked.stderr and not target.exists(), asked.stderr
+    bucket.remove(further)
     assert pgweir("restore", *words, "--partial", name, target, env=ENVIRONMENT).returncode == 0
     assert target.read_bytes() == content
     target.unlink()
-    bucket.remove(further)
 
     # Killed, it leaves one; when the segment is finished none is left, whoever has sent it.
     receiver.kill9()
