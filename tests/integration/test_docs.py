@@ -20,10 +20,19 @@ from support.tree import assert_same_data
 ARCHIVER = "CREATE ROLE archiver LOGIN REPLICATION"
 
 
+def anchors(page):
+    """Of its headings, as GitHub makes them."""
+    headings = re.findall(r"(?m)^#+ (.*)$", re.sub(r"(?s)```.*?```", "", page.read_text()))
+    words = [re.sub(r"[^\w\- ]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower()) for heading in headings]
+    return {each.strip().replace(" ", "-") for each in words}
+
+
 def test_every_link_leads_somewhere():
     for page in [*sorted(DOCS.glob("*.md")), *sorted(REPOSITORY.glob("*.md"))]:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+        for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
+            to = page.parent / target if target else page
+            assert to.exists(), f"{page.name} links to {target}"
+            assert not anchor or to.suffix != ".md" or anchor in anchors(to), f"{page.name} links to {target}#{anchor}"
 
 
 def test_the_index_has_every_page():
