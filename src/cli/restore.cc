@@ -204,13 +204,18 @@ void tell_unproved(const restore::Places& places, const std::string& file,
                    std::chrono::milliseconds patience, Log& log) {
   const auto segment = wal::SegmentName::parse(file);
   if (!segment || !places.store || places.store->public_keys.empty()) return;
-  const restore::OpenArchives open(places, patience, log);
-  if (open.stored()->has_unproved(*segment))
+  try {
+    const restore::OpenArchives open(places, patience, log);
+    if (!open.stored()->has_unproved(*segment)) return;
     log.warning(
         "{} is in the store as a partial segment, which is not restored: manifests do not list "
         "these, so no key proves it. To restore it, too, omit --manifest-public-key at the end of "
         "the recovery",
         file);
+  } catch (const Error& error) {
+    // The answer is known: the store had no file of it that the key proves.
+    log.warning("whether the store has a partial segment {} is unknown: {}", file, error.what());
+  }
 }
 
 int restore(const Arguments& arguments, const restore::Places& places) {
