@@ -172,6 +172,8 @@ std::string why_not(const Judged& other, const Judged& best, const HostFacts& fa
   if (host.has_wal == false && taken.has_wal != false)
     return "no longer has the WAL that comes next";
   if (!one_line(host, taken)) return "is on another branch of the cluster's history (split brain)";
+  if (host.stalled && !taken.stalled)
+    return fmt::format("has stalled at {}: it receives no WAL", host.identity.flush_position);
   if (is_second_primary(other, best))
     return fmt::format(
         "is a primary on timeline {}, as {} is: a split brain, or one is a clone of the other (or "
@@ -243,11 +245,12 @@ void leave_out_what_a_gap_has_left(AllJudged& candidates, const HostFacts& facts
   }
 }
 
-/// Rules 4 to 7. The first of equals is chosen.
+/// Rules 4 to 8. The first of equals is chosen.
 const Judged* best_of(const Able& able, Prefer prefer) {
   const auto worth = [&](const Judged* each) {
     const auto& host = *each->host;
-    return std::tuple(host.has_wal != false, host.identity.timeline, has_role(host, prefer));
+    return std::tuple(host.has_wal != false, !host.stalled, host.identity.timeline,
+                      has_role(host, prefer));
   };
   return *std::max_element(able.begin(), able.end(),
                            [&](const Judged* a, const Judged* b) { return worth(a) < worth(b); });

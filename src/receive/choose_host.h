@@ -36,6 +36,8 @@ struct HostWord {
   /// The first bytes of those timelines of its history of which the archive has no finished
   /// segment: two servers may have been promoted to the same timeline ID at the same position.
   std::map<wal::TimelineId, std::string> first_wal;
+  /// It has nothing after the position at which a stream was left because another host had more.
+  bool stalled = false;
 };
 
 /// The archive's own state, before any server is known.
@@ -151,7 +153,8 @@ struct HostChoice {
 ///    would start to send after that switchpoint does not count, even if that primary lacks the
 ///    next WAL, or was rejected for that.
 /// 4. A host that still has the next WAL: a hole is worse than a late timeline switch.
-/// 5. The newest timeline. 6. The preferred role. 7. The order of the connection string.
+/// 5. A host that has not stalled. 6. The newest timeline. 7. The preferred role. 8. The order of
+/// the connection string.
 ///
 /// Queries are time-limited, verdicts are not: that WAL is gone, that all hosts are foreign, or
 /// that there are siblings counts once every host has answered, or has not given a usable answer

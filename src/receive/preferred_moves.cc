@@ -10,8 +10,11 @@ namespace weir::receive {
 namespace {
 
 constexpr int kMostDoublings = 7;  // 30 s become an hour
+/// Time without WAL before other hosts are queried; in between, that of --prefer-after.
+constexpr std::chrono::milliseconds kLeastStall{1'000};
+constexpr std::chrono::milliseconds kMostStall{30'000};
 
-std::function<ArchivedSoFar()> now_durable(ArchivedSoFar begun, std::function<wal::Lsn()> durable) {
+auto now_durable(ArchivedSoFar begun, std::function<wal::Lsn()> durable) {
   return [ours = std::move(begun), durable = std::move(durable)]() mutable {
     ours.position = durable();
     ours.end.start = ours.segment_size.start_of(ours.position);
@@ -22,13 +25,13 @@ std::function<ArchivedSoFar()> now_durable(ArchivedSoFar begun, std::function<wa
 }  // namespace
 
 std::optional<bool> PreferredMoves::role_of(Server& server) const {
-  if (world_.options.prefer == Prefer::any || hosts_.names.size() < 2) return std::nullopt;
+  if (hosts_.names.size() < 2) return std::nullopt;
   return server.ask_for_role();
 }
 
 std::unique_ptr<PreferWatch> PreferredMoves::watch(Stream stream) {
   const auto prefer = world_.options.prefer;
-  if (!stream.standby || *stream.standby == (prefer == Prefer::standby)) {
+  if (prefer == Prefer::any || !stream.standby || *stream.standby == (prefer == Prefer::standby)) {
     moved_ = false;
     vain_moves_ = 0;
     return nullptr;
@@ -75,6 +78,35 @@ std::unique_ptr<SuccessorWatch> PreferredMoves::watch_for_successor(Silent strea
                                              .with("timeline", host.identity.timeline));
                                }},
       log_);
+}
+
+std::unique_ptr<StallWatch> PreferredMoves::watch_for_stall(Idle stream) {
+  if (hosts_.names.size() < 2 || stream.standby == false) return nullptr;
+  const auto after = std::clamp(world_.options.prefer_after, kLeastStall, kMostStall) *
+                     (1 << std::min(vain_leaves_, kMostDoublings));
+  return std::make_unique<StallWatch>(
+      StallWatch::Task{.world = world_,
+                       .hosts = all_but(stream.host),
+                       .after = after,
+                       .ours = now_durable(std::move(stream.ours), std::move(stream.durable)),
+                       .idle_for = std::move(stream.idle_for),
+                       .found =
+                           [this, after, abandon = std::move(stream.abandon)](const HostWord& host,
+                                                                              wal::Lsn ours) {
+                             vain_leaves_ = stalled_at_ == ours ? vain_leaves_ + 1 : 0;
+                             stalled_at_ = ours;
+                             abandon(after,
+                                     Error(ErrorKind::retry,
+                                           "the server has stalled: another host has more WAL")
+                                         .with("archive ends at", ours)
+                                         .with("host", host.name)
+                                         .with("its WAL ends at", host.identity.flush_position));
+                           }},
+      log_);
+}
+
+void PreferredMoves::mark(std::vector<HostWord>& hosts) const {
+  if (stalled_at_) mark_stalled(hosts, *stalled_at_);
 }
 
 }  // namespace weir::receive

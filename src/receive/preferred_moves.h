@@ -14,13 +14,15 @@
 #include "receive/options.h"
 #include "receive/prefer_watch.h"
 #include "receive/server.h"
+#include "receive/stall_watch.h"
 #include "receive/successor_watch.h"
 #include "wal/lsn.h"
 
 namespace weir::receive {
 
-/// Moves to a host of the role requested with --prefer. A failed move is not repeated soon. The
-/// session's thread, except for what the watch finds while a stream runs.
+/// Moves to a better host while WAL streams: to one of the role requested with --prefer, or from a
+/// server that does not respond, or has stalled. A failed move is not repeated soon. The session's
+/// thread, except for what a watch finds while a stream runs.
 class PreferredMoves {
  public:
   /// All must outlive this object.
@@ -28,7 +30,7 @@ class PreferredMoves {
       : world_(world), hosts_(hosts), log_(log) {}
 
   /// Whether the server is a standby. It may have been promoted since the last query. nullopt if
-  /// not needed, or unknown.
+  /// there is no other host, or unknown.
   [[nodiscard]] std::optional<bool> role_of(Server& server) const;
 
   struct Stream {
@@ -52,14 +54,31 @@ class PreferredMoves {
   /// nullptr if there is no other host.
   [[nodiscard]] std::unique_ptr<SuccessorWatch> watch_for_successor(Silent stream);
 
+  struct Idle {
+    std::size_t host;             ///< that streams
+    std::optional<bool> standby;  ///< role_of() it, before the stream
+    ArchivedSoFar ours;           ///< when the stream started
+    std::function<wal::Lsn()> durable;
+    std::function<std::chrono::milliseconds()> idle_for;  ///< as StallWatch::Task::idle_for
+    /// Ends the stream, if it has been idle for that time; must not block.
+    std::function<void(std::chrono::milliseconds least, const Error& error)> abandon;
+  };
+  /// Looks for a host with more WAL while a standby sends none, during its lifetime; nullptr if
+  /// there is no other host, or the server is a primary.
+  [[nodiscard]] std::unique_ptr<StallWatch> watch_for_stall(Idle stream);
+  /// Sets HostWord::stalled, before a host is chosen.
+  void mark(std::vector<HostWord>& hosts) const;
+
  private:
   [[nodiscard]] std::vector<std::pair<int, std::string>> all_but(std::size_t host) const;
 
   const HostSurvey::World world_;
   const HostList& hosts_;
   Log& log_;
-  int vain_moves_ = 0;  ///< failed moves in a row
-  bool moved_ = false;  ///< and the result is not known yet
+  int vain_moves_ = 0;                  ///< failed moves in a row
+  bool moved_ = false;                  ///< and the result is not known yet
+  std::optional<wal::Lsn> stalled_at_;  ///< where the last stream was left that had stalled
+  int vain_leaves_ = 0;                 ///< of a stream that had stalled there, in a row
 };
 
 }  // namespace weir::receive

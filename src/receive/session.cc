@@ -326,6 +326,7 @@ void Session::perform(const step::AskHosts&) {
   for (const auto& name : hosts_.names) hosts.emplace_back(static_cast<int>(hosts.size()), name);
   auto answers = survey.ask(hosts, environment_.stop);
   if (archive) inspection_.find_position(*archive, answers);
+  moves_.mark(answers);
   if (hosts_.shuffled) std::shuffle(answers.begin(), answers.end(), shuffle_);
   state_.on_hosts_asked(std::move(answers), std::move(archive), now());
   board_.update([this](auto& content) { content.hosts = state_.verdicts(); });

@@ -108,9 +108,19 @@ std::chrono::milliseconds StreamLoop::silent_for() {
   return state_.silent_for(now());
 }
 
+std::chrono::milliseconds StreamLoop::idle_for() {
+  const Lock lock(*mutex_);
+  return state_.idle_for(now());
+}
+
 void StreamLoop::abandon_if_silent_for(std::chrono::milliseconds least, const Error& error) {
   const Lock lock(*mutex_);
   if (!workers_.over() && state_.silent_for(now()) >= least) fail(error);
+}
+
+void StreamLoop::abandon_if_idle_for(std::chrono::milliseconds least, const Error& error) {
+  const Lock lock(*mutex_);
+  if (!workers_.over() && state_.idle_for(now()) >= least) fail(error);
 }
 
 StreamSnapshot StreamLoop::snapshot() {

@@ -349,6 +349,12 @@ std::chrono::milliseconds StreamState::silent_for(Time now) const {
   return std::chrono::duration_cast<std::chrono::milliseconds>(unasked + (now - asked));
 }
 
+std::chrono::milliseconds StreamState::idle_for(Time now) const {
+  if (ended_ || deaf_ || stopping_ || discarding_ || flush_ != received_ || now < last_wal_)
+    return {};
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now - last_wal_);
+}
+
 std::chrono::milliseconds StreamState::asks_for_life_after() const {
   // An idle server sends nothing by itself for half its wal_sender_timeout, but status must soon
   // know that messages arrive: until the first one, the outage lasts (StatusBoard::view()).

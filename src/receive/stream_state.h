@@ -182,6 +182,9 @@ class StreamState {
   /// after the time at which a reply is requested, until that is done. Zero if the connection is
   /// not read, or the stream is over.
   [[nodiscard]] std::chrono::milliseconds silent_for(Time now) const;
+  /// Time since WAL arrived, if everything received is durable. Zero if the connection is not read,
+  /// or the stream is stopping or over.
+  [[nodiscard]] std::chrono::milliseconds idle_for(Time now) const;
   /// Stopping (or ended), and everything received is durable and reported.
   [[nodiscard]] bool finished() const;
 
@@ -254,7 +257,7 @@ class StreamState {
   bool asked_for_life_ = false;  ///< we have asked the server to reply since its last message
   Time asked_at_{};
   bool answered_ = false;
-  Time last_wal_{};
+  Time last_wal_{};              ///< or the start
   bool asked_for_more_ = false;  ///< everything before endpos was received: does the byte at it
                                  ///< exist?
   bool stopping_ = false;

@@ -217,6 +217,7 @@ StreamOutcome Streaming::carry(const step::Stream& step, const Partners& partner
   if (carriers.line) partners.slot_keeper->begin_line(std::move(*carriers.line));
   const auto watch = watch_for_preferred(step, partners, carriers.standby, loop);
   const auto successor = watch_for_successor(step, partners, loop);
+  const auto stalled = watch_for_stall(step, partners, carriers.standby, loop);
   const auto secrets_watch = world_.secrets.watch(partners.server, [&loop] { loop.leave(); });
   auto outcome = loop.run();
   longest_pause_ = policy.longest_pause();
@@ -377,6 +378,20 @@ std::unique_ptr<PreferWatch> Streaming::watch_for_preferred(const step::Stream& 
                              .ours = archived_at_begin(step, partners),
                              .durable = [&loop] { return loop.snapshot().flush; },
                              .leave = [&loop] { loop.leave(); }});
+}
+
+std::unique_ptr<StallWatch> Streaming::watch_for_stall(const step::Stream& step,
+                                                       const Partners& partners,
+                                                       std::optional<bool> standby,
+                                                       StreamLoop& loop) {
+  return world_.moves.watch_for_stall(
+      {.host = partners.server.host_index(),
+       .standby = standby,
+       .ours = archived_at_begin(step, partners),
+       .durable = [&loop] { return loop.snapshot().flush; },
+       .idle_for = [&loop] { return loop.idle_for(); },
+       .abandon = [&loop](std::chrono::milliseconds least,
+                          const Error& error) { loop.abandon_if_idle_for(least, error); }});
 }
 
 /// (Commits may be waiting for the archive at the new primary: do not wait for --timeout.)

@@ -117,6 +117,10 @@ class Streaming {
   [[nodiscard]] std::unique_ptr<SuccessorWatch> watch_for_successor(const step::Stream& step,
                                                                     const Partners& partners,
                                                                     StreamLoop& loop);
+  [[nodiscard]] std::unique_ptr<StallWatch> watch_for_stall(const step::Stream& step,
+                                                            const Partners& partners,
+                                                            std::optional<bool> standby,
+                                                            StreamLoop& loop);
   void announce(const step::Stream& step, const Partners& partners);
   void warn_of_unchecked(int major);
   void publish_end(const step::Stream& step, const StreamOutcome& outcome);

@@ -225,6 +225,56 @@ def test_a_primary_that_is_preferred_is_gone_back_to(servers, receivers, new_arc
     archive.assert_same_wal(primary)
 
 
+@pytest.mark.parametrize("within_a_record", [False, True])
+def test_a_standby_that_receives_no_wal_is_left(servers, receivers, new_archive, within_a_record):
+    """It answers, and sends nothing, since it gets nothing: the primary has the WAL."""
+    primary = servers.primary(wal_keep_size="256MB")
+    standby = servers.standby(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, hosts(standby, primary), "--prefer", "standby", "--prefer-after", "1s")
+    streaming(standby)
+    begin = primary.write_wal(1.5)
+    reported(standby, begin)
+    if within_a_record:
+        load = primary.spawn_sql("SELECT pg_logical_emit_message(true, '', repeat('x', 24000000))")
+        wait_for(lambda: wal.lsn(standby.sql("SELECT pg_last_wal_receive_lsn()")) > begin + (2 << 20), "a part of the record", interval=0.001)
+    standby.conf(primary_conninfo="")
+    standby.reload()
+    if within_a_record:
+        load.wait()
+    end = primary.write_wal(1)
+    receiver.wait_log("the server has stalled: another host has more WAL")
+    streaming(primary)
+    reported(primary, end)
+    # It is gone back to when it has what the primary has.
+    standby.follow(primary)
+    standby.reload()
+    receiver.wait_log(f"moving to {name(standby)}, which has the role that is preferred")
+    streaming(standby)
+    end = primary.write_wal(1)
+    reported(standby, end)
+    receiver.stop()
+    archive.assert_covers(primary, 1, end)
+    archive.assert_same_wal(primary, standby, minimum=2)
+
+
+def test_an_idle_standby_is_not_left(servers, receivers, new_archive):
+    primary = servers.primary(wal_keep_size="256MB")
+    standby, other = servers.standby(primary), servers.standby(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, hosts(standby, other, primary), "--prefer", "standby", "--prefer-after", "1s")
+    pid = streaming(standby)["pid"]
+    end = primary.write_wal(1)
+    reported(standby, end)
+    # The others are queried now and then while nothing arrives.
+    primary.conf(log_replication_commands="on")
+    primary.reload()
+    wait_for(lambda: primary.last_log(10000).count("IDENTIFY_SYSTEM") >= 4, "the primary to be queried")
+    assert streaming(standby)["pid"] == pid
+    assert "stalled" not in receiver.said()
+    receiver.stop()
+
+
 def test_a_primary_that_is_promoted_is_moved_to_at_once(three, receivers, new_archive):
     """It need not have been there for --prefer-after: commits may wait for the archive there."""
     primary, one, other = three

@@ -207,6 +207,23 @@ def test_a_server_that_is_not_streamed_from_any_more_keeps_no_rows(servers, tree
     wait_for(lambda: slot_xmin(primary) is None, "the xmin to be let go")
 
 
+def test_a_relay_does_not_stay_below_its_own_standby(servers, tree):
+    """Which is the only one that answers while the primary restarts, and never has anything new."""
+    primary, relay = tree
+    standby = servers.standby(primary, start=False)
+    hosts = f"host=127.0.0.1,127.0.0.1 port={standby.port},{primary.port} user=postgres"
+    receiver, upstream = relay("relay", hosts, "-S", "archive", "--create-slot")
+    below(standby, upstream)
+    reported(primary, primary.write_wal(1), "relay")
+    primary.stop("immediate")
+    streaming(standby, "relay")
+    primary.start()
+    end = primary.write_wal(1)
+    receiver.wait_log("the server has stalled: another host has more WAL")
+    reported(primary, end, "relay")
+    standby.replayed(end)
+
+
 def test_a_receiver_that_serves_nobody_any_more_keeps_no_rows(servers, receivers, tree):
     primary, relay = tree
     standby = servers.standby(primary, start=False)

@@ -48,6 +48,11 @@ HostWord silent(const std::string& why = "connection refused", ErrorKind kind = 
   return word;
 }
 
+HostWord stalled(HostWord word) {
+  word.stalled = true;
+  return word;
+}
+
 HostWord of_another_cluster() {
   auto word = host(1, 50, {}, kPrimary);
   word.identity.system_identifier = 8;
@@ -132,6 +137,27 @@ TEST(ChooseHost, TakesTheNewestOfOneLineThatHasWhatTheArchiveHas) {
       {"the newer timeline",
        {host(1, 9, {}, kStandby), host(2, 7, kOne, kPrimary)},
        archived(1, 4.5),
+       "take 1"},
+      {"one that has not stalled",
+       {stalled(host(1, 4.6, {}, kStandby)), host(1, 9, {}, kStandby)},
+       archived(1, 4.5),
+       "take 1"},
+      {"one that has not stalled, whatever is preferred",
+       {stalled(host(1, 4.6, {}, kStandby)), host(1, 9, {}, kPrimary)},
+       archived(1, 4.5),
+       "take 1",
+       prefer(Prefer::standby)},
+      {"one that has stalled, rather than a hole",
+       {stalled(host(1, 4.6, {}, kStandby)), host(1, 9, {}, kPrimary, false)},
+       archived(1, 4.5),
+       "take 0"},
+      {"one that has stalled, if no other one answers",
+       {silent(), stalled(host(1, 4.6, {}, kStandby))},
+       archived(1, 4.5),
+       "take 1"},
+      {"a newer timeline of a primary that left something behind, though it has less",
+       {host(1, 9, {}, kStandby), stalled(host(2, 5.6, kOne, kPrimary))},
+       archived(1, 5.7),
        "take 1"},
       {"a grandchild",
        {host(2, 9, kOne, kStandby), host(1, 9, {}, kStandby), host(3, 9, kTwo, kPrimary)},

@@ -437,6 +437,21 @@ TEST(StreamState, AsksForASignOfLifeAfterHalfTheSilenceLimit) {
   EXPECT_TRUE(stream.state.silent_for_too_long(stream.now));
 }
 
+TEST(StreamState, IsIdleWhileNoWalArrivesAndAllOfItIsDurable) {
+  Stream stream;
+  stream.now += 5s;
+  EXPECT_EQ(stream.state.idle_for(stream.now), 5s) << "since the start";
+  stream.keepalive(false);
+  EXPECT_EQ(stream.state.idle_for(stream.now), 5s) << "a keepalive is no WAL";
+  stream.receive_and_write(100);
+  stream.now += 5s;
+  EXPECT_EQ(stream.state.idle_for(stream.now), 0s) << "the disk may be what is slow";
+  stream.state.on_sync_done(stream.state.on_sync_started(stream.state.write()));
+  EXPECT_EQ(stream.state.idle_for(stream.now), 5s);
+  stream.state.request_stop();
+  EXPECT_EQ(stream.state.idle_for(stream.now), 0s);
+}
+
 TEST(StreamState, AsksForASignOfLifeSoonWhereAnotherHostMayBePromoted) {
   auto options = Stream::defaults();
   options.asks_for_life_after = 2s;

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <vector>
+
+#include "receive/choose_host.h"
+#include "receive/flush_policy.h"
+#include "wal/lsn.h"
+
+namespace weir::receive {
+
+/// Sets HostWord::stalled of those that have nothing after `position`.
+void mark_stalled(std::vector<HostWord>& hosts, wal::Lsn position);
+
+/// Whether the streaming server, which sends nothing, has stalled: another host has had more WAL
+/// for a while, and is the one to choose. A standby may be disconnected from its primary, or
+/// receive its WAL from this very archive (--serve). Pure.
+class StalledUpstream {
+ public:
+  /// `confirm`: how long the other host must have had that WAL.
+  explicit StalledUpstream(std::chrono::milliseconds confirm) : confirm_(confirm) {}
+
+  /// The other hosts were queried; `ours` is the stream, of which everything received is durable.
+  /// Returns the host to stream from instead.
+  [[nodiscard]] std::optional<HostWord> on_asked(std::vector<HostWord> hosts,
+                                                 const ArchivedSoFar& ours, Prefer prefer,
+                                                 Time now);
+  /// A host with more WAL was found, and is to be confirmed.
+  [[nodiscard]] bool suspects() const { return since_.has_value(); }
+
+ private:
+  const std::chrono::milliseconds confirm_;
+  wal::Lsn position_;          ///< of the stream at the last query
+  std::optional<Time> since_;  ///< another host has had more than that
+};
+
+}  // namespace weir::receive
