@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <atomic>
 #include <cerrno>
 #include <filesystem>
 #include <new>
@@ -51,7 +52,7 @@ TEST_F(DirectorySocketTest, DoesNotAnswerALineThatIsTooLong) {
 }
 
 TEST_F(DirectorySocketTest, AnswersNothingWhereTheAnswerFails) {
-  bool fails = true;
+  std::atomic<bool> fails = true;
   const DirectorySocket socket(directory_, kName, Name::may_be_in_use, Client::sends_line,
                                [&](const std::string&) -> std::string {
                                  if (fails) throw Error(ErrorKind::io, "no disk");
@@ -65,7 +66,7 @@ TEST_F(DirectorySocketTest, AnswersNothingWhereTheAnswerFails) {
 }
 
 TEST_F(DirectorySocketTest, AnswersAgainAfterAnAnswerForWhichThereWasNoMemory) {
-  bool fails = true;
+  std::atomic<bool> fails = true;
   const DirectorySocket socket(directory_, kName, Name::may_be_in_use, Client::sends_line,
                                [&](const std::string&) -> std::string {
                                  if (fails) throw std::bad_alloc();
