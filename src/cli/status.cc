@@ -69,7 +69,7 @@ constexpr Option kStatusOptions[] = {
 constexpr Option kStatusServer[] = {
     kDbname,   kHost,       kPort,
     kUsername, kNoPassword, kSlot.says("this slot (default: that of the running receiver)")};
-constexpr Relation kWithCheck{.others = {{kStatusCheck}}};
+constexpr Relation kWithCheck{.others = {{kStatusCheck}}, .command_line = true};
 constexpr Choice<bool> kReceivers[] = {{"expected", false}, {"none", true}};
 constexpr auto kReceiver = option_of<choice_value<kReceivers>>(
     "receiver", "WHICH",

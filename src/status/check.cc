@@ -169,7 +169,15 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
 /// A receiver fills a new archive; that none runs is judged elsewhere. An archive at rest without
 /// WAL is a wrong path, or a file system that is not mounted. (A store that has its record of the
 /// cluster is a receiver's, and it is not known here whether that one has finished a segment yet.)
+/// A receiver whose server is idle does not notice that its files were removed.
 void judge_content(const StatusReport& report, const Limits& limits, Verdict& verdict) {
+  if (limits.must_judge && report.receiver && report.receiver->archived_bytes > 0 &&
+      report.timelines.empty() && report.damaged.empty() && !is_store_alone(report)) {
+    verdict.findings.push_back(
+        {Level::critical, "no WAL is here, although the receiver has written some", Topic::no_wal});
+    verdict.findings.back().commands = {"ls -la DIRECTORY"};
+    return;
+  }
   if (is_store_alone(report) ? report.identity.has_value() : !limits.at_rest) return;
   if (!report.timelines.empty() || report.receiver || report.receiver_error ||
       report.silent_since || !report.damaged.empty() ||

@@ -334,6 +334,17 @@ TEST(Check, DoesNotTakeAnEmptyDirectoryForAnArchiveAtRest) {
   EXPECT_THAT(verdict.findings[0].commands, ::testing::ElementsAre("findmnt --target /mnt/wal"));
   EXPECT_EQ(check(with_wal(report), limits).level, Level::ok);
 
+  // The files were removed while the server was idle.
+  auto emptied = report;
+  emptied.receiver = receiver_of(kWell, {});
+  emptied.receiver->archived_bytes = 1;
+  EXPECT_THAT(check(emptied, {.must_judge = true}).line,
+              StartsWith("PGWEIR CRITICAL - no WAL is here, although the receiver has written"));
+  EXPECT_EQ(check(emptied, {}).level, Level::ok) << "this listing may be older than the WAL";
+  EXPECT_EQ(check(with_wal(emptied), {.must_judge = true}).level, Level::ok);
+  emptied.receiver->archived_bytes = 0;
+  EXPECT_EQ(check(emptied, {.must_judge = true}).level, Level::ok) << "a new archive";
+
   auto store = report;
   store.directory = "s3://bucket/wall";
   store.store = StoreSide{.place = store.directory};
