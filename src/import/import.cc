@@ -73,6 +73,7 @@ void Import::compare_present() {
       if (const auto end = lineage_.history(timeline).end_of(name.timeline());
           end && size_.start_of(*end) == name.start(size_))
         left_at = left_at ? std::min(*left_at, *end) : *end;
+    const auto start = name.start(size_);
     for (const auto& offer : offers) {
       std::string what;
       const auto compare = [&] {
@@ -81,7 +82,7 @@ void Import::compare_present() {
           ++result_.present;
         else
           what = fmt::format("it differs from the archive's {} from {} on",
-                             files.front().to_string(), name.start(size_) + *offset);
+                             files.front().to_string(), start + *offset);
       };
       for (bool again = false;; again = true) {
         try {

@@ -172,13 +172,13 @@ std::string why_not(const Judged& other, const Judged& best, const HostFacts& fa
   if (host.has_wal == false && taken.has_wal != false)
     return "no longer has the WAL that comes next";
   if (!one_line(host, taken)) return "is on another branch of the cluster's history (split brain)";
-  if (host.stalled && !taken.stalled)
-    return fmt::format("has stalled at {}: it receives no WAL", host.identity.flush_position);
   if (is_second_primary(other, best))
     return fmt::format(
         "is a primary on timeline {}, as {} is: a split brain, or one is a clone of the other (or "
         "both are names of one server)",
         host.identity.timeline, taken.name);
+  if (host.stalled && !taken.stalled)
+    return fmt::format("has stalled at {}: it receives no WAL", host.identity.flush_position);
   if (host.identity.timeline != taken.identity.timeline)
     return fmt::format("is on timeline {}", host.identity.timeline);
   if (has_role(host, facts.prefer) != has_role(taken, facts.prefer))

@@ -60,8 +60,8 @@ class PreferredMoves {
     ArchivedSoFar ours;           ///< when the stream started
     std::function<wal::Lsn()> durable;
     std::function<std::chrono::milliseconds()> idle_for;  ///< as StallWatch::Task::idle_for
-    /// Ends the stream, if it has been idle for that time; must not block.
-    std::function<void(std::chrono::milliseconds least, const Error& error)> abandon;
+    /// Ends the stream, if it has been idle for that time; returns whether. Must not block.
+    std::function<bool(std::chrono::milliseconds least, const Error& error)> abandon;
   };
   /// Looks for a host with more WAL while a standby sends none, during its lifetime; nullptr if
   /// there is no other host, or the server is a primary.
@@ -71,14 +71,24 @@ class PreferredMoves {
 
  private:
   [[nodiscard]] std::vector<std::pair<int, std::string>> all_but(std::size_t host) const;
+  [[nodiscard]] bool left_recently() const;
+  bool on_stalled(const Idle& stream, std::chrono::milliseconds after, const HostWord& host,
+                  wal::Lsn ours);
 
   const HostSurvey::World world_;
   const HostList& hosts_;
   Log& log_;
-  int vain_moves_ = 0;                  ///< failed moves in a row
-  bool moved_ = false;                  ///< and the result is not known yet
-  std::optional<wal::Lsn> stalled_at_;  ///< where the last stream was left that had stalled
-  int vain_leaves_ = 0;                 ///< of a stream that had stalled there, in a row
+  int vain_moves_ = 0;  ///< failed moves in a row
+  bool moved_ = false;  ///< and the result is not known yet
+  struct Leave {
+    std::size_t host = 0;  ///< that had stalled
+    wal::Lsn position;     ///< there
+    Time time{};
+    bool settled = false;  ///< the next stream has started
+  };
+  std::optional<Leave> last_leave_;
+  int vain_leaves_ = 0;  ///< after which the same host was streamed from again, in a row
+  int leaves_ = 0;       ///< each within kRecent of the one before it
 };
 
 }  // namespace weir::receive

@@ -27,7 +27,8 @@ StallWatch::StallWatch(Task task, Log& log)
                     const auto idle = task_.idle_for();
                     if (idle < task_.after) return machine.now() + (task_.after - idle);
                     if (look()) return std::nullopt;
-                    if (stalled_.suspects()) return machine.now() + confirms_after(task_.after);
+                    if (stalled_.suspects() && !told_blocked_)
+                      return machine.now() + confirms_after(task_.after);
                     return machine.now() +
                            std::clamp(idle, task_.after, std::max(task_.after, kMostSeldom));
                   });
@@ -46,11 +47,11 @@ bool StallWatch::look() {
     auto hosts = survey.ask(task_.hosts, stop_);
     // (WAL that has arrived meanwhile shows that it has not stalled.)
     if (task_.idle_for() < task_.after) return false;
-    const auto found = stalled_.on_asked(std::move(hosts), ours, task_.world.options.prefer,
+    const auto ahead = stalled_.on_asked(std::move(hosts), ours, task_.world.options.prefer,
                                          task_.world.machine.now());
-    if (!found) return false;
-    task_.found(*found, ours.position);
-    return true;
+    if (!ahead) return false;
+    if (ahead->obstacle.empty()) return task_.found(ahead->host, ours.position);
+    if (!std::exchange(told_blocked_, true)) task_.blocked(*ahead, ours.position);
   } catch (const net::Interrupted&) {
   } catch (const Error& error) {
     log_.debug("while looking for a host with more WAL: {}", error.what());

@@ -27,8 +27,11 @@ class StallWatch {
     std::function<ArchivedSoFar()> ours;
     /// Time since WAL arrived, if all of it is durable; else 0. Any thread.
     std::function<std::chrono::milliseconds()> idle_for;
-    /// Called once, in the watch's thread; must not block.
-    std::function<void(const HostWord& host, wal::Lsn ours)> found;
+    /// In the watch's thread; must not block. Returns whether the stream ends: then it was called
+    /// for the last time.
+    std::function<bool(const HostWord& host, wal::Lsn ours)> found;
+    /// The same, if `host` cannot be used. Called once.
+    std::function<void(const StalledUpstream::Ahead& ahead, wal::Lsn ours)> blocked;
   };
   StallWatch(Task task, Log& log);
   /// Aborts queries in progress.
@@ -42,6 +45,7 @@ class StallWatch {
   const Task task_;
   Log& log_;
   StalledUpstream stalled_;
+  bool told_blocked_ = false;
   net::Wake stop_;
   std::optional<PeriodicLook> look_;
 };

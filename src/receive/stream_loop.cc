@@ -118,9 +118,11 @@ void StreamLoop::abandon_if_silent_for(std::chrono::milliseconds least, const Er
   if (!workers_.over() && state_.silent_for(now()) >= least) fail(error);
 }
 
-void StreamLoop::abandon_if_idle_for(std::chrono::milliseconds least, const Error& error) {
+bool StreamLoop::abandon_if_idle_for(std::chrono::milliseconds least, const Error& error) {
   const Lock lock(*mutex_);
-  if (!workers_.over() && state_.idle_for(now()) >= least) fail(error);
+  if (workers_.over() || state_.idle_for(now()) < least) return false;
+  fail(error);
+  return true;
 }
 
 StreamSnapshot StreamLoop::snapshot() {

@@ -97,9 +97,9 @@ class StreamLoop {
   /// Ends the stream with this error, if the server has sent nothing for this time. Any thread; the
   /// loop may have ended.
   void abandon_if_silent_for(std::chrono::milliseconds least, const Error& error);
-  /// The same, for StreamState::idle_for().
+  /// The same, for StreamState::idle_for(). Returns whether it ends.
   [[nodiscard]] std::chrono::milliseconds idle_for();
-  void abandon_if_idle_for(std::chrono::milliseconds least, const Error& error);
+  bool abandon_if_idle_for(std::chrono::milliseconds least, const Error& error);
 
   /// Its positions. Any thread; does not wait for a disk.
   [[nodiscard]] StreamSnapshot snapshot();

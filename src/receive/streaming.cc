@@ -391,7 +391,7 @@ std::unique_ptr<StallWatch> Streaming::watch_for_stall(const step::Stream& step,
        .durable = [&loop] { return loop.snapshot().flush; },
        .idle_for = [&loop] { return loop.idle_for(); },
        .abandon = [&loop](std::chrono::milliseconds least,
-                          const Error& error) { loop.abandon_if_idle_for(least, error); }});
+                          const Error& error) { return loop.abandon_if_idle_for(least, error); }});
 }
 
 /// (Commits may be waiting for the archive at the new primary: do not wait for --timeout.)

@@ -258,6 +258,47 @@ def test_a_standby_that_receives_no_wal_is_left(servers, receivers, new_archive,
     archive.assert_same_wal(primary, standby, minimum=2)
 
 
+def test_an_idle_standby_is_not_left_for_the_other_side_of_a_split_brain(servers, receivers, new_archive):
+    """Its primary lives, and has nothing to send: another standby is promoted."""
+    primary = servers.primary(wal_keep_size="256MB")
+    standby, other = servers.standby(primary), servers.standby(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, hosts(standby, primary, other), "--prefer", "standby", "--prefer-after", "1s")
+    streaming(standby)
+    end = primary.write_wal(1)
+    reported(standby, end)
+    other.caught_up_with(end)
+    other.promote()
+    other.write_wal(1)
+    asked = other.last_log(10000).count("IDENTIFY_SYSTEM")
+    wait_for(lambda: other.last_log(10000).count("IDENTIFY_SYSTEM") >= asked + 4, "the new primary to be queried")
+    end = primary.write_wal(1)
+    reported(standby, end)
+    assert "stalled" not in receiver.said()
+    receiver.stop()
+    archive.assert_covers(primary, 1, end)
+
+
+def test_a_standby_that_has_stalled_is_kept_with_a_warning_if_there_is_no_other(servers, receivers, new_archive):
+    primary = servers.primary(wal_keep_size="256MB")
+    standby = servers.standby(primary)
+    create_slot(standby)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, hosts(standby, primary), "-S", "archive", "--prefer", "standby", "--prefer-after", "1s")
+    streaming(standby)
+    reported(standby, primary.write_wal(1))
+    standby.conf(primary_conninfo="")
+    standby.reload()
+    primary.write_wal(1)
+    receiver.wait_log("but cannot be used: it does not have the slot")
+    streaming(standby)
+    create_slot(primary)
+    end = primary.write_wal(1)
+    receiver.wait_log("the server has stalled: another host has more WAL")
+    reported(primary, end)
+    receiver.stop()
+
+
 def test_an_idle_standby_is_not_left(servers, receivers, new_archive):
     primary = servers.primary(wal_keep_size="256MB")
     standby, other = servers.standby(primary), servers.standby(primary)
@@ -267,8 +308,6 @@ def test_an_idle_standby_is_not_left(servers, receivers, new_archive):
     end = primary.write_wal(1)
     reported(standby, end)
     # The others are queried now and then while nothing arrives.
-    primary.conf(log_replication_commands="on")
-    primary.reload()
     wait_for(lambda: primary.last_log(10000).count("IDENTIFY_SYSTEM") >= 4, "the primary to be queried")
     assert streaming(standby)["pid"] == pid
     assert "stalled" not in receiver.said()
