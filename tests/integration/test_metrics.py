@@ -336,3 +336,27 @@ def test_the_dashboard_fits_its_schema():
         assert not cells & taken, panel["title"]
         assert place_["x"] + place_["w"] <= 24
         taken |= cells
+
+
+def test_the_dashboard_shows_that_a_receiver_was_killed(place, promtool):
+    """Its file stays as it was; what Prometheus scrapes itself is gone."""
+    dashboard = json.loads((CONTRIB / "grafana" / "pgweir.json").read_text())
+    panels = {panel["id"]: panel["targets"][0]["expr"].replace("$archive", ".*") for panel in dashboard["panels"]}
+    own = 'archive="/wal", instance="a", job="node", pod="p"'
+    lives = "0+60x10"
+    tests = []
+    for values, updates, ends in (("{}x40", lives + " 600x30", "of the file"), ("{}x10 stale", lives + " stale", "of all")):
+        tests.append({
+            "interval": "1m", "name": ends,
+            "input_series": [
+                {"series": f"pgweir_receiver_up{{{own}}}", "values": values.format(1)},
+                {"series": f'pgweir_receiver_state{{{own}, state="streaming"}}', "values": values.format(1)},
+                {"series": f"pgweir_receiver_lag_bytes{{{own}}}", "values": values.format(7)},
+                {"series": f"pgweir_receiver_update_timestamp_seconds{{{own}}}", "values": updates}],
+            "promql_expr_test": [
+                {"expr": panels[panel], "eval_time": time, "exp_samples": samples}
+                for panel, name, while_up, afterwards in ((1, "", 1, 0), (2, "", 1, 0), (3, "pgweir_receiver_lag_bytes", 7, None))
+                for time, value in (("8m", while_up), ("20m", afterwards))
+                for samples in [[] if value is None else [{"labels": f"{name}{{{own}}}", "value": value}]]]})
+    (place / "dashboard.yml").write_text(json.dumps({"rule_files": [], "evaluation_interval": "1m", "tests": tests}))
+    run([promtool, "test", "rules", "dashboard.yml"], cwd=place)
