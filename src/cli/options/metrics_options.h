@@ -13,7 +13,8 @@ inline constexpr auto kTextfile = kMetricsFile.says(
     "write metrics to FILE, whose name must end in .prom, for node_exporter's textfile collector");
 inline constexpr Relation kWithMetricsFile{.others = {{kMetricsFile}}};
 inline constexpr auto kMetricsInterval = option_of<time_value<kSecond, kDay>>(
-    "metrics-interval", "TIME", "interval between updates of that file (default: 15s)",
+    "metrics-interval", "TIME",
+    "interval between updates of that file (default: 15s); the alerts require 2min or less",
     {.needs = &kWithMetricsFile});
 inline constexpr auto kMetricsListen = option_of<metrics::parse_listen_address>(
     "metrics-listen", "[ADDRESS:]PORT",
