@@ -79,10 +79,16 @@ constexpr auto kAcceptFile = option_of<any_text>(
 constexpr auto kDeep = flag(
     "deep", "with --store alone: read all objects instead of comparing them with the manifests");
 constexpr auto kVerifyJson = flag("json", "JSON output; see docs/verify.md");
+constexpr auto kVerifyMetrics = kMetricsFile.says(
+    "write metrics to FILE, whose name must end in .prom; of a part of the archive, only if there "
+    "is a finding");
 constexpr Option kVerifyOptions[] = {
-    kDirectory,    kFrom,         kVerifyTo,    kTimeline.says("only the history of this timeline"),
-    kVerifyBackup, kVerifyBeside, kAcceptFile,  kJobs,
-    kVerifyJson,   kNoProgress,   kMetricsFile, kConfig,
+    kDirectory,     kFrom,
+    kVerifyTo,      kTimeline.says("only the history of this timeline"),
+    kVerifyBackup,  kVerifyBeside,
+    kAcceptFile,    kJobs,
+    kVerifyJson,    kNoProgress,
+    kVerifyMetrics, kConfig,
     kHelp};
 constexpr Option kVerifyManifests[] = {kDeep, kManifestPublicKey.of_section("store"), kExpectHead};
 
@@ -203,12 +209,13 @@ int verify_as_asked(const Arguments& arguments) {
                                         : beside_directory ? archive::LastCheck::Beside::archive
                                                            : archive::LastCheck::Beside::none};
   // Before the text, whose reader may have gone.
+  const bool whole = !options.from && !options.to && !options.timeline && !options.backup;
   if (directory) {
-    const bool whole = !options.from && !options.to && !options.timeline && !options.backup;
     keep_check(path, archive::LastCheck::Kind::verify,
                last_check_of(results, whole, std::chrono::system_clock::now()));
   }
-  if (const auto file = arguments.get(kMetricsFile))
+  // A part that is sound says nothing about the rest: the file keeps the earlier result.
+  if (const auto file = arguments.get(kMetricsFile); file && (whole || !results.sound()))
     metrics::write_file(*file, verify_metrics(report, results.sound(),
                                               directory ? directory->path() : archive.path(),
                                               std::chrono::system_clock::now()));

@@ -216,6 +216,13 @@ def test_verify_and_status_leave_figures_that_alerts_read(servers, receivers, ne
     assert one(values, "pgweir_verify_sound") == 0
     assert one(values, "pgweir_verify_findings", kind="gap") == 1
     assert sum(values["pgweir_verify_findings"].values()) >= 2
+    # A part that is sound says nothing about the rest.
+    (_, segno), _ = max(archive.finished().items())
+    begin = segno * archive.segment_size
+    part = ["verify", "-D", archive.path, "--from", f"{begin >> 32:X}/{begin & 0xffffffff:X}", "--metrics-file"]
+    assert pgweir(*part, verified).returncode == 0
+    assert one(read(verified), "pgweir_verify_sound") == 0
+    assert pgweir(*part, place / "part.prom").returncode == 0 and not (place / "part.prom").exists()
     pgweir("status", "-D", archive.path, "--metrics-file", listed)
     values = read(listed)
     assert one(values, "pgweir_status_holes") == 1

@@ -211,7 +211,8 @@ constexpr metrics::Metric kMetrics[] = {
     {"pgweir_status_free_bytes", false,
      "Disk space available to the archive; not for a store alone."},
     {"pgweir_status_last_check_timestamp_seconds", false,
-     "Last recorded check (label check: verify, drill); absent if none."},
+     "Last recorded check (label check: verify, drill); absent if none, or if the verification of "
+     "a part passed."},
     {"pgweir_status_last_check_passed", false, "1 if it passed (label check: verify, drill)."},
     {"pgweir_status_lag_bytes", false, "How far the archive lags behind the server, if known."},
 };

@@ -112,13 +112,17 @@ std::vector<metrics::Family> status_metrics(const status::StatusReport& report,
                {{"kind", "minimal_wal"}});
   to.add_count("pgweir_status_damaged_files", report.damaged.size());
   if (has_directory) to.add_count("pgweir_status_free_bytes", report.free_bytes);
-  const auto add_last = [&](const char* check, const std::optional<archive::LastCheck>& last) {
+  const auto add_last = [&](const char* check, const std::optional<archive::LastCheck>& last,
+                            bool counts) {
     if (!last) return;
-    to.add_time("pgweir_status_last_check_timestamp_seconds", last->time, {{"check", check}});
+    if (counts)
+      to.add_time("pgweir_status_last_check_timestamp_seconds", last->time, {{"check", check}});
     to.add("pgweir_status_last_check_passed", last->passed ? 1 : 0, {{"check", check}});
   };
-  add_last("verify", report.last_verify);
-  add_last("drill", report.last_drill);
+  // As for --max-verify-age: a part that is sound says nothing about the rest.
+  const auto& verified = report.last_verify;
+  add_last("verify", verified, verified && (verified->whole || !verified->passed));
+  add_last("drill", report.last_drill, true);
   if (const auto lag = status::lag_of(report)) to.add_count("pgweir_status_lag_bytes", *lag);
   return to.take();
 }

@@ -41,6 +41,24 @@ TEST(StatusMetrics, KnowNeitherDiskNorReceiverOfAStoreAlone) {
   EXPECT_FALSE(value_of(families, "pgweir_status_receiver_running"));
 }
 
+TEST(StatusMetrics, DateTheLastVerificationUnlessAPartPassed) {
+  status::StatusReport report;
+  const auto dated = [&](bool passed, bool whole) {
+    report.last_verify = archive::LastCheck{.passed = passed, .whole = whole};
+    const auto families = status_metrics(report, {}, {});
+    EXPECT_EQ(value_of(families, "pgweir_status_last_check_passed"), passed ? 1.0 : 0.0);
+    return value_of(families, "pgweir_status_last_check_timestamp_seconds").has_value();
+  };
+  EXPECT_TRUE(dated(true, true));
+  EXPECT_TRUE(dated(false, true));
+  EXPECT_TRUE(dated(false, false)) << "in effect until one of the whole archive succeeds";
+  EXPECT_FALSE(dated(true, false));
+  report.last_verify.reset();
+  report.last_drill = archive::LastCheck{.passed = true, .whole = false};
+  EXPECT_TRUE(
+      value_of(status_metrics(report, {}, {}), "pgweir_status_last_check_timestamp_seconds"));
+}
+
 TEST(Metrics, AreUtf8EvenIfTheArchivesPathIsNot) {
   status::StatusReport report;
   report.directory = "/srv/lat\xe4in";
