@@ -343,7 +343,9 @@ std::string fleet_title(const std::vector<FleetRow>& rows) {
 std::string fleet_html(std::vector<FleetRow> rows, SystemTime now, std::string_view version) {
   sort_rows(rows);
   auto worst = Level::ok;
+  auto looked = now;
   for (const auto& row : rows) {
+    looked = std::min(looked, row.answered.value_or(now));
     const auto level = row.state.error ? Level::critical : row.state.level;
     if (status::gravity(level) > status::gravity(worst)) worst = level;
   }
@@ -351,7 +353,7 @@ std::string fleet_html(std::vector<FleetRow> rows, SystemTime now, std::string_v
   auto html = fmt::format(
       "<header id=\"top\"><h1>Archives</h1><p><span id=\"looked\">{}</span> · pgweir "
       "{}</p></header>\n",
-      time_html(now), escaped(version));
+      time_html(looked), escaped(version));
   html += fmt::format(
       "<section id=\"verdict\" class=\"{0}\" data-state=\"{2}, {3}{4}\"><h2><span class=\"sign\" "
       "aria-hidden=\"true\">{1}</span> <span class=\"word\">{2}</span> <span class=\"title\">{3}"

@@ -77,6 +77,7 @@ struct FleetRow {
   SystemTime since;  ///< it has been so
   /// False: it was so already when this process first looked, at `since`.
   bool since_is_known = true;
+  std::optional<SystemTime> answered{};  ///< time of `state`; unset: not asked yet, or it hangs
 };
 
 /// Since when an archive is as bad as it is: by what it says itself, or by what was seen here.
@@ -97,7 +98,7 @@ class FleetSince {
 
 /// Worst first: by rank, level, and how long it has been so. Pure.
 void sort_rows(std::vector<FleetRow>& rows);
-/// The content of <main>.
+/// The content of <main>, as of the oldest answer.
 [[nodiscard]] std::string fleet_html(std::vector<FleetRow> rows, SystemTime now,
                                      std::string_view version);
 /// A field for words that rows must contain, for the script; above <main>.

@@ -22,16 +22,18 @@ struct Pace {
   std::chrono::milliseconds unwatched{60'000};  ///< otherwise
   /// A check that takes longer is stuck: more than the directory of a large archive needs.
   std::chrono::milliseconds patience{60'000};
+  /// It rests that many times as long as a check took, so that it delays nothing else. 0: a check
+  /// needs nothing of this host, or rests by itself.
+  int rest = 20;
 };
 
-/// The time between the end of a check and the next one, twenty times as long as it took, so that
-/// it delays nothing else. But a check that hung, perhaps for hours, must not be the last one for
-/// days.
+/// The time between the end of a check and the next one. A check that hung, perhaps for hours, must
+/// not be the last one for days.
 [[nodiscard]] inline std::chrono::nanoseconds rest_after(std::chrono::nanoseconds took,
-                                                         std::chrono::nanoseconds usual) {
-  constexpr int kRest = 20;
+                                                         std::chrono::nanoseconds usual,
+                                                         int rest = Pace().rest) {
   constexpr std::chrono::minutes kLongest(5);
-  return std::max(usual, std::min<std::chrono::nanoseconds>(took * kRest, kLongest));
+  return std::max(usual, std::min<std::chrono::nanoseconds>(took * rest, kLongest));
 }
 
 /// Checks something repeatedly, and rests in between: in its own thread with low priority. If that
@@ -148,7 +150,7 @@ class Watch {
         const auto took = Clock::now() - began;
         const auto due = [&] {
           const Clock::duration usual = is_watched() ? hooks.pace.watched : hooks.pace.unwatched;
-          return began + took + rest_after(took, usual);
+          return began + took + rest_after(took, usual, hooks.pace.rest);
         };
         while (!over && !wanted && Clock::now() < due()) changed.wait_until(lock, due());
         if (over) break;

@@ -27,7 +27,8 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-constexpr web::Pace kPace{.watched = 3s, .unwatched = 10s};
+/// Only reading a directory takes a rest (Local).
+constexpr web::Pace kPace{.watched = 3s, .unwatched = 10s, .rest = 0};
 /// For reading the directory, which takes longer than querying the receiver.
 constexpr auto kLookEvery = 60s;
 constexpr auto kLookEveryWatched = 3s;
@@ -71,15 +72,15 @@ class FleetArchive::Local {
   Known look() {
     Known known;
     try {
+      status::StatusReport asked;
+      ask_receiver(asked, *member_.directory);
       const auto now = Clock::now();
       const auto every = watched_.load() + kStaysWatched > now ? Clock::duration(kLookEveryWatched)
                                                                : Clock::duration(kLookEvery);
-      status::StatusReport asked;
-      ask_receiver(asked, *member_.directory);
       // A loss that was recorded or acknowledged is shown at once.
       const auto& known_to = look_.report.receiver;
       const bool news = known_to && asked.receiver && known_to->losses != asked.receiver->losses;
-      if (!looked_ || news || now - *looked_ >= every) {
+      if (!looked_ || news || now - *looked_ >= web::rest_after(took_, every)) {
         look_ = web::look_at(*member_.directory, member_.backups, sizes_);
         look_.history = web::read_history(*member_.directory);
         if (look_.history)
@@ -88,7 +89,8 @@ class FleetArchive::Local {
         ask_relays(look_.report, *member_.directory);
         take_receiver(look_.report, asked);
         status::look_for_break(look_.report, *io::open_existing_directory(*member_.directory));
-        looked_ = now;
+        looked_ = Clock::now();
+        took_ = *looked_ - now;
       }
       known.look = look_;
       take_receiver(known.look.report, asked);
@@ -101,7 +103,8 @@ class FleetArchive::Local {
       known.look.report.damaged.emplace_back(failure.what());
       known.look.at = std::chrono::system_clock::now();
     }
-    known.since = since_.of(known.state, std::chrono::system_clock::now());
+    known.at = std::chrono::system_clock::now();
+    known.since = since_.of(known.state, known.at);
     return known;
   }
 
@@ -109,7 +112,8 @@ class FleetArchive::Local {
   const web::FleetMember member_;
   const status::Limits limits_;
   std::atomic<Clock::time_point> watched_ = Clock::now() - 1h;
-  std::optional<Clock::time_point> looked_;
+  std::optional<Clock::time_point> looked_;  ///< the end of the last read
+  Clock::duration took_{};
   web::Look look_;
   prune::BackupSizes sizes_;
   web::FleetSince since_;
@@ -140,7 +144,8 @@ class FleetArchive::Remote {
     } catch (const std::exception& failure) {
       known.state = web::state_of_error(failure.what(), web::Silence::unreachable);
     }
-    known.since = since_.of(known.state, std::chrono::system_clock::now());
+    known.at = std::chrono::system_clock::now();
+    known.since = since_.of(known.state, known.at);
     return known;
   }
 
@@ -213,12 +218,14 @@ web::FleetRow FleetArchive::row() const {
     row.state = seen.look->state;
     row.since = seen.look->since.at;
     row.since_is_known = seen.look->since.known;
+    row.answered = seen.look->at;
   }
   if (seen.stuck_since) {
     row.state = web::state_of_error("the check of the directory has not returned: it hangs",
                                     web::Silence::hanging);
     row.since = *seen.stuck_since;
     row.since_is_known = true;
+    row.answered.reset();
   }
   return row;
 }

@@ -39,6 +39,7 @@ class FleetArchive {
     web::Look look;  ///< of one on this machine
     web::FleetState state;
     web::FleetSince::Moment since;
+    std::chrono::system_clock::time_point at;
   };
   class Local;
   class Remote;

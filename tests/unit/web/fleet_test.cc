@@ -203,6 +203,17 @@ TEST(Fleet, KnowsSinceWhenOnlyOfWhatItHasSeenBegin) {
   EXPECT_TRUE(moment.known);
 }
 
+TEST(Fleet, IsAsOfTheOldestAnswer) {
+  const FleetState well{.asked = true, .level = Level::ok};
+  const SystemTime now(100s);
+  const auto html = fleet_html({{.name = "new", .state = well, .answered = now - 10s},
+                                {.name = "old", .state = well, .answered = now - 40s},
+                                {.name = "not asked"}},
+                               now, "0.1.0");
+  EXPECT_THAT(html, HasSubstr("id=\"looked\"><time datetime=\"1970-01-01T00:01:00"));
+  EXPECT_THAT(fleet_html({{.name = "not asked"}}, now, "0.1.0"), HasSubstr("T00:01:40"));
+}
+
 TEST(Fleet, SaysBeforeWhenATroubleBegan) {
   const auto html_of = [](bool known) {
     return fleet_html({{.name = "a",

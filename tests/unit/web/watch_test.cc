@@ -29,6 +29,7 @@ TEST(Watch, RestsLongerAfterAnExpensiveLookButNotAfterOneThatHung) {
   EXPECT_EQ(rest_after(10s, 3s), 200s);
   EXPECT_EQ(rest_after(2h, 3s), 5min);
   EXPECT_EQ(rest_after(2h, 10min), 10min);
+  EXPECT_EQ(rest_after(10s, 3s, 0), 3s) << "a request to another host";
 }
 
 TEST(Watch, LooksAgainAndAgain) {
