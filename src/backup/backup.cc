@@ -424,13 +424,19 @@ void Run::read_point() {
 
 void Run::check_files() {
   options_.tell("comparing the backup with its manifest");
-  if (options_.format == Format::tar && !wal::ServerVersion(tools_.major).verifies_tar_backups()) {
+  const bool reads_control = !wal::ServerVersion(server_.major).has_identifier_in_manifest() ||
+                             tools_.major == server_.major;
+  const bool reads_tars = wal::ServerVersion(tools_.major).verifies_tar_backups();
+  if (options_.format == Format::tar && !(reads_tars && reads_control)) {
     check_tars(data(), options_.stop);
     return;
   }
-  const auto told =
-      recovery::run_tool({tools_.path("pg_verifybackup"), "--no-parse-wal", "--quiet", data()},
-                         recovery::environment(), options_.stop, {.keep = {lock_->descriptor()}});
+  io::Command command{tools_.path("pg_verifybackup"), "--no-parse-wal", "--quiet"};
+  // read_point() has compared its size and system identifier, and it has a checksum of its own.
+  if (!reads_control) command.emplace_back("--ignore=global/pg_control");
+  command.push_back(data());
+  const auto told = recovery::run_tool(command, recovery::environment(), options_.stop,
+                                       {.keep = {lock_->descriptor()}});
   if (!told.done())
     throw Error(ErrorKind::damage, "the backup does not match its manifest")
         .with("pg_verifybackup", one_line(told.output))

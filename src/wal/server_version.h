@@ -34,6 +34,10 @@ class ServerVersion {
   [[nodiscard]] constexpr bool has_promote_trigger_file() const { return major_ < 16; }
   /// pg_combinebackup, and the incremental backups that it requires.
   [[nodiscard]] constexpr bool has_combine_backup() const { return major_ >= 17; }
+  /// The manifest of a backup has the system identifier. pg_verifybackup therefore reads
+  /// pg_control, whose layout it knows for its own version only: with another one, it says that the
+  /// CRC is incorrect.
+  [[nodiscard]] constexpr bool has_identifier_in_manifest() const { return major_ >= 17; }
   /// pg_verifybackup reads tar files.
   [[nodiscard]] constexpr bool verifies_tar_backups() const { return major_ >= 18; }
   /// TWO_PHASE of a logical slot is an option of the function that creates it, but not of the

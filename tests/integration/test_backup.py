@@ -435,6 +435,30 @@ exec {world.clients}/pg_basebackup "$@"
     world.assert_verified(told["name"])
 
 
+@pytest.mark.parametrize("newer", [18, 19])
+def test_programs_of_a_newer_version(world, newer):
+    """They know the layout of pg_control of their own version only. All other files are compared."""
+    major = 17
+    if bin_directory(major) is None or bin_directory(newer) is None or not (bin_directory(newer) / "pg_verifybackup").exists():
+        pytest.skip(f"PostgreSQL {major}, and {newer} with pg_verifybackup, are not installed (scripts/setup)")
+    world = world(major=major)
+    for words in ([], ["--format", "tar"]):
+        told = world.backup(*words, clients=bin_directory(newer))
+        assert told["outcome"] == "made" and all(each["good"] for each in world.list()), told
+        world.assert_verified(told["name"])
+    damaging = world.place / "damaging"
+    damaging.mkdir()
+    (damaging / "pg_verifybackup").symlink_to(bin_directory(newer) / "pg_verifybackup")
+    script = damaging / "pg_basebackup"
+    script.write_text(f"""#!/bin/sh
+{bin_directory(newer)}/pg_basebackup "$@" || exit
+[ "$1" = --version ] || printf x | dd of="$(echo {world.to}/.pgweir-backup-2*)/data/base/1/PG_VERSION" conv=notrunc status=none
+""")
+    script.chmod(0o755)
+    told = world.backup(clients=damaging, status=1)
+    assert told["outcome"] == "unusable" and "base/1/PG_VERSION" in told["problem"], told
+
+
 @pytest.mark.parametrize("major", [17, 18, 19])
 def test_incremental(world, major):
     """From the newest one that counts, a full one every N; recovered as a chain."""
