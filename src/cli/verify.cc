@@ -15,6 +15,7 @@
 #include "archive/listing.h"
 #include "archive/losses.h"
 #include "archive/union_shelf.h"
+#include "backup/standing.h"
 #include "base/exit_status.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
@@ -33,7 +34,9 @@
 #include "io/posix_directory.h"
 #include "io/processor_limit.h"
 #include "io/small_file.h"
+#include "io/user_tree.h"
 #include "metrics/exporter.h"
+#include "prune/find_backups.h"
 #include "verify/beside.h"
 
 namespace weir::cli {
@@ -102,6 +105,20 @@ bool asks_to_read(const Arguments& arguments) {
                      [&](const Option& option) { return arguments.has(option); });
 }
 
+/// An incremental backup is useless without the backups that it builds upon. As recover does, this
+/// searches for them next to its directory.
+archive::BackupPoint read_backup(const std::string& path) {
+  auto point = archive::read_backup_point(path);
+  if (!point.parent || point.missing || io::type_of(path) != io::PathType::directory) return point;
+  const auto beside = prune::directory_beside(path);
+  if (beside.empty()) return point;
+  for (const auto& each : backup::find_standing(beside, nullptr))
+    if (each.found.point && io::real_path(each.found.point->file) == io::real_path(point.file) &&
+        !each.good())
+      point.missing = fmt::format("{} (in {})", each.why, beside);
+  return point;
+}
+
 std::vector<archive::Loss> holes_of(std::span<const verify::AcceptedLoss> accepted) {
   std::vector<archive::Loss> holes;
   for (const auto& [loss, reason, line] : accepted) {
@@ -129,8 +146,7 @@ int verify_as_asked(const Arguments& arguments) {
   options.from = arguments.get(kFrom);
   options.to = arguments.get(kVerifyTo);
   options.timeline = arguments.get(kTimeline);
-  if (const auto backup = arguments.get(kVerifyBackup))
-    options.backup = archive::read_backup_point(*backup);
+  if (const auto backup = arguments.get(kVerifyBackup)) options.backup = read_backup(*backup);
   if (const auto file = arguments.get(kAcceptFile))
     options.accepted =
         verify::parse_accepted(read_accepted(*file, arguments.source(kAcceptFile)), *file);

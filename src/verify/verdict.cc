@@ -363,11 +363,17 @@ void Run::judge_backup() {
   if (point.missing) {
     backup.reaches_consistency = false;
     backup.verdict = "the backup cannot be recovered: " + *point.missing;
-    finding.hint = "Copy the backup again, or use another one.";
+    finding.hint = point.parent
+                       ? "Move all backups that it builds upon to one directory with it, or "
+                         "use another one."
+                       : "Copy the backup again, or use another one.";
   } else if (backup.reaches_consistency) {
     backup.verdict =
         fmt::format("the backup can be brought to consistency (at {}) and recovered up to {}",
                     *backup.consistent_at, reach);
+    if (point.parent)
+      backup.verdict += fmt::format(", with the backup that started at {} on timeline {}",
+                                    point.parent->start, point.parent->timeline);
   } else if (backup.reaches.empty()) {
     backup.verdict = fmt::format(
         "the backup cannot be recovered: the archive has no sound WAL at its start, {} on timeline "

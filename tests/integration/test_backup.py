@@ -465,7 +465,8 @@ def test_incremental(world, major):
     if bin_directory(major) is None or not (bin_directory(major) / "pg_combinebackup").exists():
         pytest.skip(f"PostgreSQL {major} with pg_combinebackup is not installed (scripts/setup)")
     world = world(major=major, summarize_wal="on")
-    assert world.backup("--incremental", "auto")["kind"] == "full"
+    told_of_full = world.backup("--incremental", "auto")
+    assert told_of_full["kind"] == "full", told_of_full
     [full] = world.names()
     if DEBIAN_MAJOR < major:
         assert "newer" in world.backup(status=3, clients=DEBIAN_BIN)["problem"] and world.names() == [full]
@@ -476,10 +477,22 @@ def test_incremental(world, major):
     third = world.backup("--incremental", "auto", "--full-every", "3", "--keep-backups", "1")
     assert third["kind"] == "incremental" and third["base"] == second["name"] and third["removed"] == [], third
     assert [each["kind"] for each in world.list()] == ["full", "incremental", "incremental"]
+    world.assert_verified(third["name"])
     # The base is gone: what builds upon it counts no more.
     (world.to / full).rename(world.to.parent / full)
     assert [each["good"] for each in world.list(status=1)] == [False, False]
+    for name, why in ((second["name"], f"a backup that started at {told_of_full['begin_lsn']} on timeline 1, which does not exist"),
+                      (third["name"], f"incremental to {second['name']}, which does not count")):
+        done = pgweir("verify", "-D", world.archive.path, "--backup", world.to / name, "--json")
+        told = json.loads(done.stdout)
+        assert done.returncode == 1 and not told["sound"] and not told["backup"]["reaches_consistency"], told
+        assert why in told["backup"]["verdict"], told
     (world.to.parent / full).rename(world.to / full)
+    # It lacks a file.
+    (world.to / full / "data" / "base" / "1" / "PG_VERSION").rename(world.place / "kept")
+    done = pgweir("verify", "-D", world.archive.path, "--backup", world.to / third["name"])
+    assert done.returncode == 1 and "which does not count" in done.stdout, done.stdout
+    (world.place / "kept").rename(world.to / full / "data" / "base" / "1" / "PG_VERSION")
     fourth = world.backup("--incremental", "auto", "--full-every", "3", "--keep-backups", "1")
     assert fourth["kind"] == "full" and any("one of 3" in note for note in fourth["notes"]), fourth
     assert fourth["removed"] == [third["name"], second["name"], full] and world.names() == [fourth["name"]], fourth
