@@ -53,7 +53,7 @@ constexpr auto kRecoverTo = option_of<any_target>(
     "a time zone: local time), an LSN, xid:N, name:RESTOREPOINT, or immediate");
 constexpr auto kExclusive = flag("exclusive", "stop just before that time, LSN or transaction");
 constexpr auto kInto = option_of<any_text>(
-    "into", "DIR", "the new data directory: absent or empty; nothing is ever removed");
+    "into", "DIR", "the new data directory: absent or empty, except to repeat an interrupted call");
 constexpr auto kMapping = repeated(option_of<recover::parse_mapping>(
     'T', "tablespace-mapping", "OLD=NEW",
     "location of the tablespace that was in OLD (default: OLD, if that is absent or empty)"));
@@ -328,7 +328,9 @@ constinit const Command kRecoverCommand = {
     .about = R"(pgweir recover creates a data directory from a base backup, and recovers it from
 the archive. Before anything is copied, it reads the WAL to the target, checks
 every record, and reports which commit will be reached, or why not. The archive
-and the backup are only read; existing files are never removed.
+and the backup are only read. The new directories must be absent or empty. If it
+is interrupted, the same command continues; it empties directories that are
+still incomplete, and copies again.
 
 Usage:
   pgweir recover -D DIR... --backup PATH... --into DIR [--to TARGET] [--start]

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "archive/listing.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "base/units.h"
@@ -148,7 +149,23 @@ class Fill {
         .with("oid", oid);
   }
 
+  /// WAL that was put there since the interruption may be the only copy. Of this recovery there is
+  /// none yet, except for what pg_combinebackup copies from the last backup.
+  void require_no_other_wal() const {
+    const auto directory = options_.into + "/pg_wal";
+    if (io::type_of(directory) != io::PathType::directory) return;
+    for (const auto& name : io::all_names(directory))
+      if (archive::SegmentFileName::parse(name) &&
+          io::type_of(choice_.backup.path + "/pg_wal/" + name) == io::PathType::nothing)
+        throw Error(ErrorKind::conflict, "pg_wal has WAL that this recovery did not create")
+            .with("path", directory + "/" + name)
+            .hint(
+                "Move these files to another directory, add those that the archive lacks with "
+                "\"pgweir import --extend\", and run the same command again.");
+  }
+
   void remove_what_was_begun() {
+    require_no_other_wal();
     for (const auto& name : io::all_names(options_.into))
       if (!name.starts_with("pgweir-recover.")) io::remove_tree(options_.into + "/" + name);
     for (const auto& place : places_) {

@@ -593,6 +593,21 @@ def test_a_place_that_the_interrupted_call_did_not_fill_is_not_emptied(world):
     assert told["state"] == "prepared" and [path.name[:3] for path in world.tablespace.iterdir()] == ["PG_"], told
 
 
+def test_wal_that_was_copied_into_an_incomplete_directory_is_not_removed(world):
+    """It may be the last of the old server. Other files are removed when the same call copies again."""
+    world = world(second=())
+    interrupted(world, backup="plain")
+    file = world.into / "pg_wal" / "000000010000000000000099"
+    put(file, "the only copy")
+    put(world.into / "note", "")
+    told = world.recover(backup="plain", status=4)
+    assert "pg_wal has WAL that this recovery did not create" in told["problems"][0] and str(file) in told["problems"][0], told
+    assert file.read_text() == "the only copy" and list(world.tablespace.glob("PG_*")), told
+    file.unlink()
+    told = world.recover(backup="plain")
+    assert told["state"] == "prepared" and not (world.into / "note").exists(), told
+
+
 def test_a_backup_whose_end_is_not_archived_is_passed_over(world, place):
     """An older one leads to the end of the archive. WAL that the newest one has itself is enough for its end."""
     second = place / "copies" / "second"
