@@ -148,6 +148,10 @@ void Import::make_plan() {
 }
 
 void Import::tell_places() {
+  // Without the history of its newest timeline, no earlier one is known to belong to the archive.
+  std::optional<wal::TimelineId> without_history;
+  for (const auto& [timeline, shown] : archive::missing_histories(listing_, timelines_))
+    if (lineage_.find(timeline) == nullptr) without_history = timeline;
   for (const auto& [name, offers] : offers_.segments) {
     switch (plan_.places.at(name)) {
       case Place::wanted:
@@ -171,14 +175,21 @@ void Import::tell_places() {
             offers, Reason::not_asked_for,
             fmt::format("no recovery needs it: timeline {} ended before it", name.timeline()));
         break;
-      case Place::unknown_way:
+      case Place::unknown_way: {
+        auto missing = without_history;
+        if (!missing && name.timeline() > 1 && lineage_.find(name.timeline()) == nullptr)
+          missing = name.timeline();
         leave_out(
             offers, Reason::conflict,
             fmt::format("timeline {} does not belong to the archive's history", name.timeline()),
-            fmt::format("It belongs to another branch of the cluster, or {} is missing: import "
-                        "that as well, or archive the branch into a separate directory.",
-                        wal::history_name(name.timeline())));
+            missing ? fmt::format("It belongs to another branch of the cluster, or {} is missing: "
+                                  "import that as well, or archive the branch into a separate "
+                                  "directory.",
+                                  wal::history_name(*missing))
+                    : "It belongs to another branch of the cluster: archive it into a separate "
+                      "directory.");
         break;
+      }
     }
   }
 }

@@ -418,6 +418,31 @@ TEST(Import, RefusesATimelineThatIsNotOfTheHistory) {
   EXPECT_EQ(result.reason(), Reason::conflict) << told(result);
 }
 
+TEST(Import, NamesTheHistoryThatIsMissing) {
+  const auto fork = the_wal().fork_point(kSize.start(4) + 9000);
+  auto two = verify::promote(the_wal(), fork, 2, 9);
+  two.grow_to(kSize.start(7));
+  const auto hint = [&](ArchiveBuilder& archive, ArchiveBuilder& other) {
+    std::shared_ptr<io::Directory> source = other.disk.open();
+    const auto directory = archive.disk.open();
+    const auto result = import_wal(*directory, {{source}}, {.extend = true});
+    EXPECT_THAT(result.came, IsEmpty());
+    return result.left_out.empty() ? "" : result.left_out[0].hint;
+  };
+  // That of the archive's own timeline. Timeline 1 has none.
+  ArchiveBuilder of_two;
+  of_two.segments(two, 4, 6);
+  ArchiveBuilder earlier;
+  earlier.segments(the_wal(), 1, 4);
+  EXPECT_THAT(hint(of_two, earlier), HasSubstr("or 00000002.history is missing"));
+  // That of the offered one.
+  ArchiveBuilder of_one;
+  of_one.segments(the_wal(), 1, 4);
+  ArchiveBuilder later;
+  later.segments(two, 4, 6);
+  EXPECT_THAT(hint(of_one, later), HasSubstr("or 00000002.history is missing"));
+}
+
 TEST(Import, FollowsASwitchOfTimelinesInAHole) {
   // Timeline 2 begins in segment 5: the hole is 4 of timeline 1, 5 to 7 of timeline 2.
   auto one = the_wal();
