@@ -286,12 +286,6 @@ class Fill {
     }
   }
 
-  static std::string escaped(const std::string& path) {
-    std::string text;
-    for (const char c : path) text += c == '=' ? "\\=" : std::string(1, c);
-    return text;
-  }
-
   void verify(const std::string& manifest, const std::string& data, bool as_it_is = false) {
     if (manifest.empty()) {
       report_.notes.emplace_back("the backup has no manifest: its files cannot be checked");

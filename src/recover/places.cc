@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "base/units.h"
 #include "io/tree.h"
 #include "io/user_tree.h"
@@ -42,8 +43,6 @@ bool is_within(const std::string& path, const std::string& directory) {
   return path == directory || path.starts_with(directory == "/" ? directory : directory + "/");
 }
 
-std::string sh_quoted(const std::string& text) { return "'" + text + "'"; }
-
 class Look {
  public:
   Look(const Choice& choice, const std::vector<Place>& places, const Options& options,
@@ -54,11 +53,11 @@ class Look {
     require_free(options_.into, "the directory for the server",
                  "Specify another one with --into. Existing files are never removed.");
     for (const auto& place : places_)
-      require_free(
-          place.path, fmt::format("the location of tablespace {}", place.of.oid),
-          fmt::format("Specify another location: --tablespace-mapping={}",
-                      sh_quoted((place.of.location.empty() ? place.of.oid : place.of.location) +
-                                "=/NEW/PLACE")));
+      require_free(place.path, fmt::format("the location of tablespace {}", place.of.oid),
+                   fmt::format("Specify another location: --tablespace-mapping={}",
+                               shell_word(escaped(place.of.location.empty() ? place.of.oid
+                                                                            : place.of.location) +
+                                          "=/NEW/PLACE")));
     require_apart();
     for (const auto& made : choice_.promise.tablespaces) require_made(made);
     require_space();
@@ -89,7 +88,7 @@ class Look {
           .with("user", io::this_user().name)
           .hint(there ? "It must be owned by the user that the server runs as."
                       : fmt::format("Create it for that user: install -d -m 700 -o {} {}",
-                                    io::this_user().name, sh_quoted(path)));
+                                    io::this_user().name, shell_word(path)));
   }
 
   void require_apart() {
@@ -255,6 +254,12 @@ std::string mark_in(const std::string& location, const std::string& id) {
 void require_places(const Choice& choice, const std::vector<Place>& places, const Options& options,
                     const std::set<std::string>& own) {
   Look(choice, places, options, own).run();
+}
+
+std::string escaped(const std::string& path) {
+  std::string text;
+  for (const char c : path) text += c == '=' ? "\\=" : std::string(1, c);
+  return text;
 }
 
 std::pair<std::string, std::string> parse_mapping(const std::string& text) {

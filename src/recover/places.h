@@ -37,6 +37,9 @@ struct Place {
 void require_places(const Choice& choice, const std::vector<Place>& places, const Options& options,
                     const std::set<std::string>& own);
 
+/// A path as a part of "OLD=NEW" of --tablespace-mapping.
+[[nodiscard]] std::string escaped(const std::string& path);
+
 /// "OLD=NEW" of --tablespace-mapping, as pg_basebackup reads it: "\=" is a sign of the name. Throws
 /// Error{usage}.
 [[nodiscard]] std::pair<std::string, std::string> parse_mapping(const std::string& text);

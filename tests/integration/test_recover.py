@@ -265,7 +265,7 @@ def test_targets(world):
         assert told["promised_commit"]["xid"] < xid and told["next_commit"]["xid"] == xid, told
     # Behind the newest backup an xid of the older one is not found, and it is looked for there.
     told = world.recover("--dry-run", "--to", f"xid:{xid}", mapping=False, status=4)
-    assert told["backup"] == str(world.backups / "plain") and f"--tablespace-mapping='{world.copied}=" in told["hints"][0], told
+    assert told["backup"] == str(world.backups / "plain") and f"--tablespace-mapping={world.copied}=" in told["hints"][0], told
     told = world.recover("--dry-run", "--to", "name:nonsense", status=1)
     assert "the target name:nonsense is not in the WAL" in told["problems"][0], told
     told = world.recover("--dry-run", "--to", "immediate", backup="plain")
@@ -377,7 +377,7 @@ def test_what_cannot_be_reached_is_told_before_a_byte_is_copied(world):
     assert "is not empty" in told["problems"][0] and (world.into / "file").read_text() == "mine", told
     shutil.rmtree(world.into)
     told = world.recover(mapping=False, backup="second", status=4)
-    assert f"--tablespace-mapping='{world.elsewhere}=" in told["hints"][0] and not world.into.exists(), told
+    assert f"--tablespace-mapping={world.elsewhere}=" in told["hints"][0] and not world.into.exists(), told
     for inside in (world.archive.path / "x", world.backups / "plain" / "x"):
         told = world.recover(into=inside, backup="plain", status=4)
         assert "inside another" in told["problems"][0] and not inside.exists(), told

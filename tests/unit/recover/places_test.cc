@@ -66,6 +66,17 @@ TEST(Places, AreNotInsideOfTheBackup) {
   refused(chain, "one/tablespaces/16385/new", "fast");
 }
 
+TEST(Places, HintIsAnOptionThatCanBeCopied) {
+  const TemporaryDirectory place;
+  const auto old = place.path("db's=fast");
+  put_backup(place, "base", old, "db's=fast");
+  const Choice choice{.backup = recovery::open_backup(place.path("base"))};
+  const auto error = error_of([&] { require(choice, place.path("new"), old); });
+  const auto quoted = place.path("db'\\''s\\=fast");
+  EXPECT_THAT(error.hint(), HasSubstr("--tablespace-mapping='" + quoted + "=/NEW/PLACE'"));
+  EXPECT_EQ(parse_mapping(escaped(old) + "=/NEW/PLACE"), std::pair(old, std::string("/NEW/PLACE")));
+}
+
 /// A tablespace of an incremental backup is small: what it is combined with is not.
 TEST(Places, HaveTheSpaceForATablespaceThatIsCombined) {
   constexpr std::uint64_t kLarge = std::uint64_t{1} << 40;
