@@ -421,8 +421,8 @@ void Import::tell_what_is_open() {
   };
   tell(no_sources, "source has no WAL that can be read", "sources have no WAL that can be read");
   tell(conflicts, "file contradicts the archive", "files contradict the archive");
-  tell(wanted, "file is damaged or does not match, and was not imported",
-       "files are damaged or do not match, and were not imported");
+  tell(wanted, "file is damaged, or does not continue the archive's WAL, and was not imported",
+       "files are damaged, or do not continue the archive's WAL, and were not imported");
   tell(misfits, "boundary does not match", "boundaries do not match");
   if (listing_.segments.empty() && result_.came.empty() && !sources_.empty() &&
       no_sources < sources_.size())

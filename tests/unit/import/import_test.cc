@@ -218,6 +218,8 @@ TEST(Import, FillsAnEmptyArchiveOnlyIfAskedTo) {
   // Not with a hole in it: the newest row of segments.
   EXPECT_THAT(names_of(result), ElementsAre(name(7, ".zst"), name(8, ".zst"), name(9, ".zst")));
   EXPECT_EQ(result.reason(), Reason::not_sound) << told(result);
+  EXPECT_THAT(result.open, ElementsAre("3 files are damaged, or do not continue the archive's WAL, "
+                                       "and were not imported"));
 }
 
 TEST(Import, RefusesARunThatFitsOnTheLeftOnly) {
