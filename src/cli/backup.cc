@@ -28,16 +28,25 @@ using backup::Format;
 constexpr Choice<Format> kFormats[] = {{"plain", Format::plain}, {"tar", Format::tar}};
 constexpr Choice<bool> kIncrementals[] = {{"auto", true}, {"off", false}};
 
+struct CompressionMethod {
+  std::string_view name;
+  int least_level;
+  int most_level;
+};
+/// As in validate_compress_specification() in common/compression.c, without negative levels.
+constexpr CompressionMethod kTarMethods[] = {{"gzip", 1, 9}, {"lz4", 0, 12}, {"zstd", 0, 22}};
+
 /// METHOD[:LEVEL], as pg_basebackup's --compress takes it.
 std::string compression_value(const std::string& text) {
   const auto colon = text.find(':');
-  const auto method = text.substr(0, colon);
-  const auto level = colon == std::string::npos ? std::string("1") : text.substr(colon + 1);
-  const bool digits = !level.empty() && level.find_first_not_of("0123456789") == std::string::npos;
-  if ((method != "gzip" && method != "zstd" && method != "lz4") || !digits)
-    throw Error(ErrorKind::usage, "")
-        .hint("It can be gzip, zstd or lz4, also with a level: zstd:3.");
-  return text;
+  const auto name = text.substr(0, colon);
+  const auto level = colon == std::string::npos ? 1 : parse_number<int>(text.substr(colon + 1));
+  for (const auto& [method, least, most] : kTarMethods)
+    if (name == method && level && least <= *level && *level <= most) return text;
+  throw Error(ErrorKind::usage, "")
+      .hint(
+          "It can be gzip, zstd or lz4, also with a level: zstd:3 (gzip 1 to 9, lz4 up to 12, "
+          "zstd up to 22).");
 }
 
 /// As pg_basebackup's --max-rate takes it: kilobytes per second, or with k or M; 32 kB to 1 GB.

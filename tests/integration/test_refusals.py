@@ -9,6 +9,11 @@ STORE = "--store s3://bucket"
 ROWS = [
     ("ack -D {empty} --all hole-1-0-1 --reason x", "--all and the name of a loss cannot be combined", None),
     ("ack -D {empty} --reason x", "--reason needs a loss", "Name a loss, or add --all."),
+    ("backup -D {empty} --to {empty} --format tar --compress gzip:10", 'wrong value "gzip:10" of --compress', "gzip 1 to 9"),
+    ("backup -D {empty} --to {empty} --format tar --compress gzip:0", 'wrong value "gzip:0" of --compress', "gzip 1 to 9"),
+    ("backup -D {empty} --to {empty} --format tar --compress lz4:13", 'wrong value "lz4:13" of --compress', "lz4 up to 12"),
+    ("backup -D {empty} --to {empty} --format tar --compress zstd:23", 'wrong value "zstd:23" of --compress', "zstd up to 22"),
+    ("backup -D {empty} --to {empty} --format tar --compress zstd:", 'wrong value "zstd:" of --compress', "also with a level"),
     ("compress -D /a --method gzip", 'wrong value "gzip" of --method: an archive is converted to zstd only',
      "Use --method zstd or zstd:LEVEL."),
     ("config", 'no command specified for "pgweir config"',
