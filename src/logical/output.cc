@@ -399,6 +399,12 @@ void ExactOutput::rotate() {
   make_durable();
   // A file that is finished ends with a whole transaction.
   PGWEIR_CHECK(written_ == border_offset_ && state_.offset == border_offset_);
+  const auto current = directory_.open_for_reading(name_);
+  if (!current || current->identity() != file_->identity()) {
+    // Another program has moved it, and sends its SIGHUP soon. The name may belong to a new file.
+    open_anew();
+    return;
+  }
   const auto old = rotated_name(name_, border_);
   directory_.rename_no_replace(name_, old);
   file_->close();

@@ -293,6 +293,35 @@ TEST_F(ExactOutputTest, BeginsANewFileAtABorder) {
   EXPECT_EQ(output->start(), wal::Lsn(0x30));
 }
 
+/// By logrotate, whose SIGHUP comes later; "create" has left an empty file.
+TEST_F(ExactOutputTest, DoesNotRenameAnotherFileThanItsOwn) {
+  auto output = open({.bytes = 4, .time = {}});
+  output->append("one\n");
+  fs::rename(place_ / "out", place_ / "out.1");
+  output->border(wal::Lsn(0x20));
+  EXPECT_EQ(text("out.1"), "one\n");
+  ASSERT_TRUE(fs::exists(place_ / "out"));
+  EXPECT_EQ(output->durable(), wal::Lsn(0x20));
+  output->append("two\n");
+  fs::rename(place_ / "out", place_ / "out.2");
+  write("out", "");
+  output->border(wal::Lsn(0x30));
+  output->reopen();  // now it comes
+  EXPECT_EQ(text("out.2"), "two\n");
+  EXPECT_EQ(text(), "");
+  output->append("three\n");
+  output->border(wal::Lsn(0x40));
+  EXPECT_EQ(text("out.0000000000000040"), "three\n");
+  EXPECT_FALSE(fs::exists(place_ / "out.0000000000000020"));
+  EXPECT_FALSE(fs::exists(place_ / "out.0000000000000030"));
+  output->append("four\n");
+  fs::rename(place_ / "out", place_ / "out.4");
+  write("out", "of another program");
+  EXPECT_THROW(output->border(wal::Lsn(0x50)), Error);
+  EXPECT_EQ(text("out.4"), "four\n");
+  EXPECT_EQ(text(), "of another program");
+}
+
 TEST_F(ExactOutputTest, FindsAFileThatWasMovedBeforeACrash) {
   {
     auto output = open();
