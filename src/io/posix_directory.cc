@@ -43,7 +43,7 @@ Error io_error(int code, std::string what, const std::string& path) {
   Error error = system_error(code, std::move(what)).with("path", path);
   switch (code) {
     case ENOSPC:
-      error.hint("Free space on the file system of the archive, or enlarge it.");
+      error.hint("Free space on the file system of this path, or enlarge it.");
       break;
     case EDQUOT:
       error.hint(
@@ -53,8 +53,8 @@ Error io_error(int code, std::string what, const std::string& path) {
     case EACCES:
     case EPERM:
       error.hint(
-          "The user that runs pgweir lacks permission. Check owner and mode of the archive "
-          "directory and its files.");
+          "The user that runs pgweir lacks permission. Check owner and mode of the directory and "
+          "its files.");
       break;
     case EROFS:
       error.hint(

@@ -133,7 +133,16 @@ void enlarge_buffer(Connection& connection, std::size_t bytes) {
 }
 
 void drop_slot(Connection& connection, const std::string& slot) {
-  connection.execute("DROP_REPLICATION_SLOT " + connection.quote_identifier(slot));
+  try {
+    connection.execute("DROP_REPLICATION_SLOT " + connection.quote_identifier(slot));
+  } catch (const Error& error) {
+    if (error.sqlstate() != "42704") throw;
+    // The general hint is for a slot that is needed.
+    throw Error(error.kind(), error.message())
+        .reported_as(error)
+        .with("server", connection.server_name())
+        .hint("\"pgweir slot list\" shows the existing slots.");
+  }
 }
 
 std::string timeline_history(Connection& connection, wal::TimelineId timeline) {

@@ -612,12 +612,17 @@ void SessionState::on_slot(const pq::SlotState& slot) {
   // Another host of the connection string may have it: slots are not copied to standbys.
   if (!slot.exists) {
     const auto missing = fmt::format("replication slot \"{}\" does not exist", *options_.slot);
-    refuse(Error(ErrorKind::refused, missing)
-               .with_stock_text(missing)
-               .with("server", upstream_->name)
-               .hint("Create it with \"pgweir slot create\" or add --create-slot; every server of "
-                     "a connection string needs its own. If it existed before, the server no "
-                     "longer retains WAL for this archive: check for a gap."));
+    refuse(
+        Error(ErrorKind::refused, missing)
+            .with_stock_text(missing)
+            .with("server", upstream_->name)
+            .hint(options_.stock_habits
+                      ? "Create it: run this command once with --create-slot, which only creates "
+                        "the slot."
+                      : "Create it with \"pgweir slot create\" or add --create-slot; every "
+                        "server of a connection string needs its own.")
+            .hint("If it existed before, the server no longer retains WAL for this archive: "
+                  "check for a gap."));
     return;
   }
   if (slot.type != "physical" && !slot.type.empty()) {

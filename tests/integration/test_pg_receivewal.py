@@ -503,6 +503,7 @@ def test_a_missing_slot(servers, receivers, run, ours, archives):
     once = run("ours", *here, "-n")
     assert once.returncode == 1
     assert 'pg_receivewal: error: replication slot "later" does not exist' in once.stderr
+    assert "which only creates the slot" in once.stderr
     receiver = receivers.start([ours, *here])
     receiver.wait_log("does not exist")
     create_slot(server, "later")

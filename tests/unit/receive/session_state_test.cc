@@ -676,6 +676,22 @@ TEST(SessionState, RefusesSlotsThatWillNotDo) {
   }
 }
 
+/// The stock program's --create-slot creates the slot, and ends.
+TEST(SessionState, TellsHowAMissingSlotIsCreated) {
+  for (const bool stock : {false, true}) {
+    SCOPED_TRACE(stock);
+    auto options = with_slot();
+    options.stock_habits = stock;
+    options.loop = false;
+    Dialogue dialogue(options);
+    dialogue.slot.exists = false;
+    const auto stop = dialogue.end();
+    ASSERT_TRUE(stop.error);
+    EXPECT_EQ(stop.error->hint().find("which only creates the slot") != std::string::npos, stock);
+    EXPECT_EQ(stop.error->hint().find("pgweir slot create") != std::string::npos, !stock);
+  }
+}
+
 TEST(SessionState, WarnsOnceOfASlotThatReservesNothing) {
   Dialogue dialogue(with_slot());
   dialogue.slot.restart_lsn.reset();
