@@ -94,6 +94,11 @@ int stream(LogicalRequest& request, Log& log, logical::Requests& requests,
     if (request.exact) {
       auto [place, name] = split_path(options.path);
       directory = io::open_directory(place);
+      if (const auto entry = directory->find(name);
+          entry && entry->type != io::DirectoryEntry::Type::file)
+        throw Error(ErrorKind::usage,
+                    fmt::format("the output \"{}\" is not a regular file", options.path))
+            .hint("Only a regular file can have a state. For a device or a FIFO, add --no-state.");
       options.directory = directory.get();
       options.path = std::move(name);
     }
@@ -241,10 +246,17 @@ int preview(LogicalRequest& request) {
     }
   }();
   logical::Formatter formatter(request.options.form, plugin);
-  for (const auto& row : rows) {
-    const auto lsn = wal::Lsn::parse(row[0].value_or(""));
-    const auto data = row[1].value_or("");
-    print_data(formatter.line(lsn.value_or(wal::Lsn()), binary ? from_hex(data) : data));
+  try {
+    for (const auto& row : rows) {
+      const auto lsn = wal::Lsn::parse(row[0].value_or(""));
+      const auto data = row[1].value_or("");
+      print_data(formatter.line(lsn.value_or(wal::Lsn()), binary ? from_hex(data) : data));
+    }
+  } catch (const Error& error) {
+    if (request.verb == Verb::peek) throw;
+    throw Error(error).hint(
+        "The server has advanced the slot: the changes that were not printed cannot be read again. "
+        "\"pgweir logical peek\" prints changes and keeps them.");
   }
   return kDone;
 }

@@ -697,10 +697,21 @@ def test_peek_leaves_and_get_takes(servers):
         result = pgweir("logical", verb, *arguments)
         assert result.returncode == 0, result.stderr
         assert result.stdout == text
+    server.sql("INSERT INTO t (v) VALUES ('x')")
+    for verb, consumed in (("peek", False), ("get", True)):
+        with open("/dev/full", "w") as full:
+            result = subprocess.run([BINARY, "logical", verb, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
+        assert result.returncode == 4, result.stderr
+        assert "could not write to the standard output" in result.stderr
+        assert ("cannot be read again" in result.stderr) == consumed, result.stderr
+    assert pgweir("logical", "peek", *arguments).stdout == ""
     listed = pgweir("slot", "list", "-d", conninfo)
     assert "test_decoding" in listed.stdout and "logical" in listed.stdout
     assert pgweir("logical", "drop", "-S", "s", "-d", conninfo).returncode == 0
-    assert pgweir("logical", "drop", "-S", "s", "-d", conninfo).returncode == 4
+    missing = pgweir("logical", "drop", "-S", "s", "-d", conninfo)
+    assert missing.returncode == 4
+    assert "does not exist" in missing.stderr and "slot list" in missing.stderr, missing.stderr
+    assert "slot create" not in missing.stderr, missing.stderr
     assert pgweir("logical", "drop", "-S", "s", "-d", conninfo, "--if-exists").returncode == 0
 
 
@@ -722,6 +733,7 @@ def test_bad_input_is_refused_with_a_way_out(servers, place):
 
     check(4, "is physical", slot="bodily")
     check(4, "does not exist", slot="nobody")
+    check(2, '"/dev/null" is not a regular file', path="/dev/null")
     result = run([BINARY, "logical", "-S", "s", "-d", other, "-f", place / "out", "-n"], check=False)
     assert result.returncode == 4 and "belongs to another database" in result.stderr
     check(4, "no_such_plugin", "--create-slot", "-P", "no_such_plugin", slot="new")
