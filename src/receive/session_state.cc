@@ -110,10 +110,16 @@ std::optional<Step> SessionState::decide() {
       facts.archive->history = wal::TimelineHistory::parse(resume->timeline, found->second);
   }
 
+  begins_again_ = false;
   if (place_) {
     if (auto step = compare_tail(*place_)) return *step;
     if (auto step = find_lost_branch(facts)) return *step;
     return stream_from(*place_);
+  }
+  if (begun_ && !facts.archive && !facts.requested && !facts.slot_restart_lsn &&
+      *begun_ <= identity_->flush_position) {
+    begins_again_ = true;
+    facts.requested = begun_;
   }
   auto decision = choose_start(facts);
   if (const auto* at = std::get_if<StartAt>(&decision)) {
@@ -183,6 +189,8 @@ Step SessionState::stream_from(const StartAt& at) {
   if (auto step = history_step(at.timeline)) return *step;
   if (slot_is_to_be_made()) return step::CreateSlot{};
   streaming_from_ = at;
+  begun_.reset();
+  if (!archive_->resume && !options_.stock_habits) begun_ = at.lsn;
   step::Stream stream;
   stream.timeline = at.timeline;
   stream.start = at.lsn;
@@ -824,6 +832,15 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
       refuse(error);
       return;
     }
+  }
+  if (error.kind() == ErrorKind::gap && begins_again_ && outcome.reached <= streaming_from_.lsn) {
+    log_.warning(
+        "the server no longer has the WAL from {} on, where this receiver began to stream into the "
+        "empty archive: the archive begins later",
+        streaming_from_.lsn);
+    begun_.reset();
+    try_again(error, backoff_.next());
+    return;
   }
   if (error.kind() == ErrorKind::gap) {
     // The server's message names only one segment. Find out what it still has.

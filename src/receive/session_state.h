@@ -315,6 +315,10 @@ class SessionState {
   std::optional<wal::Lsn> found_again_;  ///< was missing, and the server of another connection has
                                          ///< it
   StartAt streaming_from_;               ///< the last Stream step
+  /// Its position if the archive was empty. As long as that is so, the next connection starts there
+  /// too: what the server has written since then is not left out.
+  std::optional<wal::Lsn> begun_;
+  bool begins_again_ = false;  ///< the last Stream step does
 
   bool ready_once_ = false;  ///< a server has answered the first queries
   bool streamed_ = false;    ///< this process has streamed before

@@ -313,6 +313,53 @@ TEST(SessionState, LooksAtTheArchiveAgainAfterEachStream) {
   EXPECT_EQ(dialogue.until<step::Stream>().start, seg(9));
 }
 
+/// Its start was reported: what the server writes during an interruption is not left out.
+TEST(SessionState, BeginsAgainAtTheSamePositionWhileTheArchiveIsEmpty) {
+  struct Case {
+    const char* name;
+    bool stock;
+    std::optional<Lsn> slot;
+    Lsn server;
+    Lsn start;
+  };
+  const Case cases[] = {
+      {"the server went on", false, {}, seg(9.5), seg(8)},
+      {"the server did not", false, {}, seg(8), seg(8)},
+      {"another server, which is behind", false, {}, seg(7.5), seg(7)},
+      {"a slot has a position", false, seg(9), seg(9.5), seg(9)},
+      {"as the stock program", true, {}, seg(9.5), seg(9)},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.name);
+    auto options = with_slot();
+    options.stock_habits = each.stock;
+    Dialogue dialogue(options);
+    dialogue.slot.restart_lsn.reset();
+    dialogue.identity.flush_position = seg(8);
+    EXPECT_EQ(dialogue.until<step::Stream>().start, seg(8));
+    dialogue.stream_fails(kLost, {}, seg(8), true);
+    dialogue.identity.flush_position = each.server;
+    dialogue.slot.restart_lsn = each.slot;
+    EXPECT_EQ(dialogue.until<step::Stream>().start, each.start);
+  }
+}
+
+TEST(SessionState, BeginsAnEmptyArchiveLaterIfTheServerHasRemovedItsStart) {
+  Dialogue dialogue;
+  dialogue.identity.flush_position = seg(8);
+  EXPECT_EQ(dialogue.until<step::Stream>().start, seg(8));
+  dialogue.stream_fails(kLost, {}, seg(8), true);
+  dialogue.identity.flush_position = seg(9.5);
+  EXPECT_EQ(dialogue.until<step::Stream>().start, seg(8));
+  dialogue.stream_fails(kRemoved, "58P01", seg(8));
+  EXPECT_EQ(dialogue.until<step::Stream>().start, seg(9));
+  EXPECT_EQ(dialogue.log.count("no longer has the WAL from 0/800000 on"), 1);
+  // And there again.
+  dialogue.stream_fails(kLost, {}, seg(9), true);
+  dialogue.identity.flush_position = seg(11);
+  EXPECT_EQ(dialogue.until<step::Stream>().start, seg(9));
+}
+
 TEST(SessionState, ComparesTheEndOfTheArchiveBeforeItGoesOnBehindIt) {
   struct Case {
     const char* name;
