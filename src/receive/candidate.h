@@ -18,6 +18,7 @@ enum class Cover {
   no_answer,         ///< it does not answer, or the dialogue did not complete
   other_cluster,     ///< another system identifier
   other_branch,      ///< neither history includes the other's end
+  second_primary,    ///< a primary on the archive's timeline, as another host is
   no_history,        ///< it lacks its timeline's history file
   no_slot,           ///< and it is not to be created
   slot_gone,         ///< it existed at the previous visit, and was recreated at this one

@@ -60,6 +60,8 @@ struct SlotKeeper::Host {
   Backoff backoff;
   Cover told = Cover::not_looked_at;
   std::uint64_t line = 0;  ///< at the last visit
+  /// As found at the last visit; guarded by the keeper's mutex.
+  std::optional<wal::TimelineId> primary_on;
   /// Why the last ordinary connection was rejected, and the earliest time of the next one.
   std::optional<std::pair<Error, Time>> rejected;
   std::unique_ptr<Threads::Thread> thread;
@@ -138,8 +140,17 @@ void SlotKeeper::end_line() {
   line_.reset();
 }
 
+/// Another host that is a primary on the streaming timeline.
+std::optional<std::string> SlotKeeper::primary_besides(const Host& host) const {
+  if (line_->primary) return hosts_.at(line_->host)->name;
+  for (const auto& each : hosts_)
+    if (each.get() != &host && each->index != line_->host && each->primary_on == timeline_)
+      return each->name;
+  return std::nullopt;
+}
+
 /// From the current state; nullopt while nothing streams.
-std::optional<OurEnd> SlotKeeper::our_end() {
+std::optional<OurEnd> SlotKeeper::our_end(const Host& host) {
   if (!line_) return std::nullopt;
   record_ends_.add(line_->records_end());
   if (line_->first_of_timeline)
@@ -152,7 +163,8 @@ std::optional<OurEnd> SlotKeeper::our_end() {
                                  ? std::optional(wal::Lsn(confirmed_))
                                  : std::nullopt,
                 .record_ends = record_ends_,
-                .first_wal = line_->first_wal};
+                .first_wal = line_->first_wal,
+                .primary = primary_besides(host)};
 }
 
 void SlotKeeper::work(Host& host) {
@@ -173,7 +185,7 @@ void SlotKeeper::work(Host& host) {
       host.state.forget_slot();
       host.told = Cover::not_looked_at;
     } else {
-      auto ours = our_end();
+      auto ours = our_end(host);
       lock.unlock();
       try {
         visit(host, std::move(*ours));
@@ -186,6 +198,7 @@ void SlotKeeper::work(Host& host) {
       else
         host.backoff.reset();
       lock.lock();
+      host.primary_on = host.state.primary_on();
     }
     next = machine_.now() + pause;
   }
@@ -196,7 +209,7 @@ void SlotKeeper::visit(Host& host, OurEnd ours) {
   auto& state = host.state;
   try {
     auto server = connect(host);
-    state.begin(std::move(ours), server->major());
+    state.begin(std::move(ours), server->major(), server->ask_for_role());
     for (auto step = state.next(); !std::holds_alternative<keep::Done>(step); step = state.next()) {
       try {
         perform(host, server, step);

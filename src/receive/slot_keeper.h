@@ -34,6 +34,7 @@ class SlotKeeper {
   /// The stream that extends the archive.
   struct Line {
     std::size_t host = 0;  ///< the streaming one, by its index in the connection string
+    bool primary = false;  ///< it is one; false also if unknown
     std::uint64_t system_identifier = 0;
     wal::SegmentSize segment_size;
     wal::TimelineHistory history{1};
@@ -67,7 +68,8 @@ class SlotKeeper {
   void check_slot(Host& host);
   void perform(Host& host, std::unique_ptr<Server>& connected, const KeepStep& step);
   void show(Host& host);
-  [[nodiscard]] std::optional<OurEnd> our_end();
+  [[nodiscard]] std::optional<OurEnd> our_end(const Host& host);
+  [[nodiscard]] std::optional<std::string> primary_besides(const Host& host) const;
 
   const Options options_;
   Servers& servers_;

@@ -23,6 +23,8 @@ std::string_view to_string(Cover cover) {
       return "other_cluster";
     case Cover::other_branch:
       return "other_branch";
+    case Cover::second_primary:
+      return "second_primary";
     case Cover::no_history:
       return "no_history";
     case Cover::no_slot:
@@ -91,9 +93,10 @@ std::optional<std::string> left_our_history(const OurEnd& ours, const wal::Timel
   return std::nullopt;
 }
 
-void SlotKeeperState::begin(OurEnd ours, int major) {
+void SlotKeeperState::begin(OurEnd ours, int major, std::optional<bool> standby) {
   ours_ = std::move(ours);
   major_ = major;
+  primary_ = standby == false;
   identity_.reset();
   history_.reset();
   ours_is_theirs_ = first_wal_read_ = missing_ = created_ = found_gone_ = done_ = false;
@@ -141,6 +144,24 @@ void SlotKeeperState::on_history(std::optional<wal::TimelineHistory> history) {
   }
   history_ = std::move(history);
   ours_is_theirs_ = true;
+  leave_second_primary();
+}
+
+/// A cluster has one primary, so the WAL of one of the two is not the archive's. On timeline 1, or
+/// after a timeline was continued by a copy, nothing that is compared here differs.
+void SlotKeeperState::leave_second_primary() {
+  if (!primary_ || !ours_.primary || first_wal_to_compare() ||
+      history_->timeline() != ours_.history.timeline())
+    return;
+  forget_slot();
+  found(Cover::second_primary,
+        fmt::format("it is a primary on timeline {}, as {} is: a split brain, or one is a clone of "
+                    "the other (or both are names of one server). Its slot is left alone",
+                    history_->timeline(), *ours_.primary));
+}
+
+std::optional<wal::TimelineId> SlotKeeperState::primary_on() const {
+  return primary_ && ours_is_theirs_ ? std::optional(history_->timeline()) : std::nullopt;
 }
 
 /// For the newest common timeline.
@@ -163,6 +184,7 @@ void SlotKeeperState::on_first_wal(const std::string& wal) {
   first_wal_read_ = true;
   const auto count = std::min(wal.size(), first.bytes);
   if (ours.compare(0, count, wal, 0, count) != 0) {
+    primary_ = false;  // of another branch
     forget_slot();
     found(Cover::other_branch,
           fmt::format("its timeline {} starts with WAL that differs from the archive's: two "
@@ -171,6 +193,7 @@ void SlotKeeperState::on_first_wal(const std::string& wal) {
     return;
   }
   if (count == kFirstWalBytes || wal.empty()) begins_as_ours_ = first.timeline;
+  leave_second_primary();
 }
 
 void SlotKeeperState::on_slot(const pq::SlotState& slot, std::string unseen_invalidation) {
@@ -333,6 +356,7 @@ void SlotKeeperState::on_refused(const Error& error) {
 
 void SlotKeeperState::on_no_answer(const Error& error, WallTime now) {
   begins_as_ours_.reset();  // another server may answer next time
+  primary_ = false;
   if (!candidate_.silent_since) {
     candidate_.silent_since = now;
     candidate_.was_covered = candidate_.covered();

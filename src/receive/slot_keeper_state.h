@@ -32,6 +32,8 @@ struct OurEnd {
   RecordEnds record_ends;  ///< of that history; also after `durable`
   /// The first bytes of timelines of that history, if known.
   std::map<wal::TimelineId, std::string> first_wal = {};
+  /// Another host that is a primary on that timeline: the one that streams, or a candidate.
+  std::optional<std::string> primary = {};
 };
 
 /// Why the WAL of a server is not of the archive's history; nullopt if its history includes the
@@ -74,11 +76,12 @@ using KeepStep =
 /// The slot is only moved forward, to the end of a record that is durable in the archive and that
 /// the server has as well, and only on a server of our history. The protocol itself would move it
 /// anywhere. Two servers that were promoted to the same timeline ID at the same position have equal
-/// histories: then the first WAL of the timeline is compared as well. The slot's position is
-/// queried (PostgreSQL 15 and later). On an older server it is unknown, but never after the end of
-/// the server's WAL: so the slot is not moved until both the archive's end and the server's are
-/// past the server's end at the time the slot was first seen. That a slot has a position does not
-/// always mean that it is valid (pq::unseen_invalidation()).
+/// histories: then the first WAL of the timeline is compared as well. A second primary on the
+/// archive's timeline is left alone, since its slot would release WAL of its own that is not
+/// archived. The slot's position is queried (PostgreSQL 15 and later). On an older server it is
+/// unknown, but never after the end of the server's WAL: so the slot is not moved until both the
+/// archive's end and the server's are past the server's end at the time the slot was first seen.
+/// That a slot has a position does not always mean that it is valid (pq::unseen_invalidation()).
 class SlotKeeperState {
  public:
   using WallTime = std::chrono::system_clock::time_point;
@@ -89,8 +92,9 @@ class SlotKeeperState {
     candidate_.index = index;
   }
 
-  /// A visit starts: the server has just been connected. `major`: its version.
-  void begin(OurEnd ours, int major);
+  /// A visit starts: the server has just been connected. `major`: its version; `standby`: its role,
+  /// nullopt if unknown.
+  void begin(OurEnd ours, int major, std::optional<bool> standby = {});
   [[nodiscard]] KeepStep next() const;
   void on_identified(const pq::SystemIdentity& identity, WallTime now);
   /// nullopt: the server does not have the file, or it is invalid.
@@ -116,8 +120,11 @@ class SlotKeeperState {
   [[nodiscard]] const Candidate& candidate() const { return candidate_; }
   /// The slot was missing in this visit, and existed in the previous one.
   [[nodiscard]] bool found_gone() const { return found_gone_; }
+  /// The timeline of our history on which it was a primary in this visit.
+  [[nodiscard]] std::optional<wal::TimelineId> primary_on() const;
 
  private:
+  void leave_second_primary();
   void on_missing();
   [[nodiscard]] std::optional<wal::Lsn> target() const;
   [[nodiscard]] std::optional<keep::ReadFirstWal> first_wal_to_compare() const;
@@ -134,6 +141,7 @@ class SlotKeeperState {
   // State of the visit:
   OurEnd ours_;
   int major_ = 0;
+  bool primary_ = false;
   std::optional<pq::SystemIdentity> identity_;
   std::optional<wal::TimelineHistory> history_;
   bool ours_is_theirs_ = false;

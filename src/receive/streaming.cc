@@ -146,6 +146,7 @@ StreamOutcome Streaming::stream(const step::Stream& step, const Partners& partne
   auto line = kept_line(step, partners, intake, first_wal);
   releases_xmin_ = may_release_xmin();
   const auto standby = world_.moves.role_of(server);
+  if (line) line->primary = standby == false;
   const auto stream = server.start(options_.slot, step.start, step.timeline);
   holds_connection_ = true;
 

@@ -293,7 +293,9 @@ def test_a_server_that_comes_back_is_kept_and_counts_for_nobody(servers, receive
 
 
 class Candidate(WalServer):
-    """A server with our slot that notes what it is told."""
+    """A standby with our slot that notes what it is told."""
+
+    in_hot_standby = "on"
 
     def __init__(self, server, end, slot):
         super().__init__(server, end, self.serve)
@@ -417,6 +419,37 @@ def test_a_twin_is_left_alone(servers, receivers, new_archive):
     assert restart_lsn(twin) == before
     receiver.stop()
     archive.assert_same_wal(ours)
+
+
+def test_a_second_primary_is_left_alone(servers, receivers, new_archive):
+    """A clone on timeline 1 has no first WAL that tells it apart. Its slot keeps what only it has."""
+    primary, standby, clone = cluster(servers, standbys=2)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, conninfo(primary, standby, clone), *KEEPS)
+    streaming(primary)
+    covered(archive, clone, by=primary)
+    standby.replayed(primary.flushed())
+    clone.stop("fast")
+    (clone.data / "standby.signal").unlink()
+    clone.start()
+    clone.write_wal(2)
+    said = not_covered(archive, clone, "second_primary")
+    assert f"as 127.0.0.1:{primary.port} is: a split brain" in said["reason"], said
+    before = restart_lsn(clone)
+    reported(primary, primary.write_wal(1))
+    covered(archive, standby, by=primary)
+    looked_at = candidates(archive)[clone.port]["answered"]
+    wait_for(lambda: candidates(archive)[clone.port]["answered"] > looked_at, "it to be looked at again")
+    assert restart_lsn(clone) == before
+    receiver.stop()
+    # Streamed from the standby, either of the two primaries may be the clone.
+    receiver = receivers.pgweir(archive, conninfo(standby, primary, clone), *KEEPS, "--prefer", "standby")
+    streaming(standby)
+    not_covered(archive, clone, "second_primary")
+    not_covered(archive, primary, "second_primary")
+    clone.stop("fast")
+    covered(archive, primary, by=primary)
+    receiver.stop()
 
 
 def lose_slot(primary, standby):

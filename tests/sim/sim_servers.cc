@@ -421,7 +421,8 @@ class SimServers::SimVisit final : public receive::Server {
     asked();
     return std::make_unique<Answer>(servers_.world_, upstream_.peek(node_, start, timeline));
   }
-  std::optional<bool> ask_for_role() override { throw unasked(); }
+  /// (Reported when it was connected.)
+  std::optional<bool> ask_for_role() override { return upstream_.nodes()[node_].standby; }
   void interrupted_by(const net::Wake&) override { throw unasked(); }
   std::function<bool()> shutdown_probe() const override { throw unasked(); }
 

@@ -29,6 +29,7 @@ class FakeServer:
     timeline = 1
     end = 3 << 20  # the WAL it says it has
     version = "15.18"
+    in_hot_standby = "off"
 
     def __init__(self):
         self.started = []
@@ -193,7 +194,7 @@ class Connection:
             self.socket.sendall(b"N")  # no TLS, no GSSAPI
         self.send(b"R", struct.pack(">I", 0))
         for name, value in (("server_version", version), ("client_encoding", "UTF8"),
-                            ("integer_datetimes", "on"), ("in_hot_standby", "off"),
+                            ("integer_datetimes", "on"), ("in_hot_standby", self.server.in_hot_standby),
                             ("standard_conforming_strings", "on")):
             self.send(b"S", f"{name}\0{value}\0".encode())
         self.send(b"K", struct.pack(">II", 1, 1))

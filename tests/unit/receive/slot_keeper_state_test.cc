@@ -56,10 +56,11 @@ struct FakeServer {
   std::vector<std::optional<Lsn>> used = {};
   std::string first_wal = {};  ///< of its timeline; empty: it is removed
   std::vector<std::size_t> first_wal_asked = {};
+  std::optional<bool> standby = {};
 
   /// One visit.
   void visit(SlotKeeperState& state, const OurEnd& ours) {
-    state.begin(ours, major);
+    state.begin(ours, major, standby);
     for (int i = 0; i < 20; ++i) {
       const auto step = state.next();
       if (std::holds_alternative<keep::Done>(step)) return;
@@ -157,7 +158,7 @@ TEST(SlotKeeperState, KnowsATwinByItsFirstWal) {
   theirs_begins[200] = 'b';
   auto ours = our_end(mb(8), {mb(7)}, of_both);
   ours.first_wal = {{2, ours_begins}};
-  FakeServer server{.identity = {kSystem, 2, mb(10)}, .history = of_both};
+  FakeServer server{.identity = {kSystem, 2, mb(10)}, .history = of_both, .standby = false};
 
   auto state = keeper();
   server.first_wal = theirs_begins;
@@ -165,6 +166,7 @@ TEST(SlotKeeperState, KnowsATwinByItsFirstWal) {
   EXPECT_EQ(state.candidate().cover, Cover::other_branch);
   EXPECT_THAT(state.candidate().reason, HasSubstr("split brain"));
   EXPECT_TRUE(server.used.empty()) << "its slot is left alone";
+  EXPECT_EQ(state.primary_on(), std::nullopt) << "ours is not a second one because of it";
   EXPECT_EQ(server.slot, mb(1));
 
   // The one that was rebuilt; then it is asked no more, since a server logs what it does not have.
@@ -178,6 +180,50 @@ TEST(SlotKeeperState, KnowsATwinByItsFirstWal) {
   server.first_wal = theirs_begins;
   server.visit(state, ours);
   EXPECT_EQ(state.candidate().cover, Cover::other_branch);
+}
+
+/// Of a clone of a primary on timeline 1, nothing that is compared differs.
+TEST(SlotKeeperState, LeavesASecondPrimaryAlone) {
+  for (const int major : {14, 15}) {
+    SCOPED_TRACE(major);
+    auto state = keeper(true);
+    auto ours = our_end(mb(8), {mb(7)});
+    FakeServer server{.major = major, .standby = false};
+    // The only primary.
+    server.visit(state, our_end(mb(4), {mb(3)}));
+    server.visit(state, our_end(mb(4), {mb(3)}));
+    EXPECT_NE(state.candidate().cover, Cover::second_primary);
+    EXPECT_EQ(state.primary_on(), 1U);
+    const auto before = server.slot;
+    server.used.clear();
+    ours.primary = "db1:5432";
+    server.visit(state, ours);
+    EXPECT_EQ(state.candidate().cover, Cover::second_primary);
+    EXPECT_THAT(state.candidate().reason,
+                HasSubstr("is a primary on timeline 1, as db1:5432 is: a split brain"));
+    EXPECT_EQ(state.primary_on(), 1U) << "as the others are told";
+    server.slot.reset();
+    server.visit(state, ours);
+    EXPECT_EQ(server.created, 0);
+    EXPECT_TRUE(server.used.empty());
+    server.slot = before;
+    // A standby beside a primary; one that was promoted a moment ago; one that does not tell.
+    server.standby = true;
+    server.visit(state, ours);
+    EXPECT_NE(state.candidate().cover, Cover::second_primary);
+    EXPECT_EQ(state.primary_on(), std::nullopt);
+    server.standby.reset();
+    server.visit(state, ours);
+    EXPECT_NE(state.candidate().cover, Cover::second_primary);
+    server.standby = false;
+    server.identity = {kSystem, 2, mb(10)};
+    server.history = history(2, fmt::format("1\t{}\tno\n", mb(9)));
+    server.visit(state, ours);
+    EXPECT_NE(state.candidate().cover, Cover::second_primary);
+    EXPECT_EQ(state.primary_on(), 2U);
+    state.on_no_answer(Error(ErrorKind::retry, "connection refused"), kNoon);
+    EXPECT_EQ(state.primary_on(), std::nullopt);
+  }
 }
 
 TEST(SlotKeeperState, ComparesOnlyWhatBothHaveOfATimeline) {
