@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
+#include <set>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -347,14 +349,45 @@ std::optional<Loss> lost_branch(const wal::TimelineHistory& history, wal::Timeli
   return loss;
 }
 
+namespace {
+
+/// Of records that start in [begin, end): the commits, and the prepared transactions that have not
+/// ended there.
+class CommitCounter final : public wal::RecordObserver {
+ public:
+  CommitCounter(wal::Lsn begin, wal::Lsn end)
+      : begin_(begin), end_(end), ends_([this](const wal::TransactionEnd& found) {
+          if (!found.aborted) ++commits_;
+          prepared_.erase(found.commit.transaction);
+          return true;
+        }) {}
+
+  bool wants(const wal::RecordHeader& header) override {
+    return ends_.wants(header) || wal::is_prepare(header);
+  }
+  void on_record(wal::Lsn start, wal::Lsn end, const wal::RecordHeader& header,
+                 std::span<const std::byte> body) override {
+    if (start < begin_ || start >= end_) return;
+    if (wal::is_prepare(header)) prepared_.insert(header.transaction);
+    ends_.on_record(start, end, header, body);
+  }
+
+  [[nodiscard]] std::uint64_t commits() const { return commits_; }
+  [[nodiscard]] std::uint64_t prepared() const { return prepared_.size(); }
+
+ private:
+  const wal::Lsn begin_;
+  const wal::Lsn end_;
+  std::uint64_t commits_ = 0;
+  std::set<std::uint32_t> prepared_;
+  wal::TransactionObserver ends_;
+};
+
+}  // namespace
+
 void count_commits(io::Shelf& directory, const Listing& listing, Loss& branch) {
   const auto& size = branch.segment_size;
-  std::uint64_t commits = 0;
-  wal::TransactionObserver observer([&](const wal::TransactionEnd& end) {
-    if (!end.aborted && end.commit.start >= branch.begin && end.commit.start < branch.end)
-      ++commits;
-    return true;
-  });
+  CommitCounter observer(branch.begin, branch.end);
   wal::RecordVerifier::Options options;
   options.segment_size = size;
   options.timeline = branch.timeline;
@@ -381,7 +414,8 @@ void count_commits(io::Shelf& directory, const Listing& listing, Loss& branch) {
   } catch (const Error&) {
     // (Damage is found by verify; the count covers the files present.)
   }
-  branch.commits = commits;
+  branch.commits = observer.commits();
+  branch.prepared = observer.prepared();
   branch.counted_to = std::clamp(verifier.last_record_end(), branch.begin, branch.end);
 }
 

@@ -19,6 +19,7 @@
 #include "archive/timelines.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "base/units.h"
 #include "wal/timeline_history.h"
 
 namespace weir::archive {
@@ -132,6 +133,11 @@ std::span<const Loss::Words> Loss::kinds() { return kKinds; }
 
 std::string_view to_string(Loss::Kind kind) {
   return kKinds.at(static_cast<std::size_t>(kind)).name;
+}
+
+std::string transactions_text(std::uint64_t commits, std::uint64_t prepared) {
+  return counted(commits, "commit") +
+         (prepared > 0 ? " and " + counted(prepared, "prepared transaction") : "");
 }
 
 bool lies_on(const Loss& minimal, const wal::TimelineHistory& history) {
@@ -383,6 +389,7 @@ Loss read_record(const Id& id, const std::string& text) {
   loss.cause = field("cause");
   loss.server = field("server");
   loss.commits = number_in(json, "commits");
+  loss.prepared = number_in(json, "prepared").value_or(0);
   const auto goes_on = json.find("goes_on");
   loss.goes_on = goes_on != json.end() && goes_on->is_boolean() && goes_on->get<bool>();
   loss.counted_to = wal::Lsn::parse(field("counted_to")).value_or(id.begin);
@@ -413,6 +420,7 @@ std::string record_text(const Loss& loss) {
   json["server"] = loss.server;
   if (loss.commits) {
     json["commits"] = *loss.commits;
+    json["prepared"] = loss.prepared;
     json["counted_to"] = loss.counted_to.to_string();
   }
   return text_of_record_file(json);

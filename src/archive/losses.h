@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -77,6 +78,8 @@ struct Loss {
   std::string server{};  ///< on which streaming resumed after it
   /// For a lost branch: number of transactions that committed in it; nullopt if not counted.
   std::optional<std::uint64_t> commits = std::nullopt;
+  /// Likewise: of transactions that were prepared in it (PREPARE TRANSACTION), and did not end.
+  std::uint64_t prepared = 0;
   wal::Lsn counted_to;  ///< commits were counted up to here; before `end`, there may be more
   /// For minimal WAL: the record that raises wal_level again was not found yet. `end` is that of
   /// the record that lowered it; otherwise of the one that raised it.
@@ -102,6 +105,9 @@ struct Loss {
 
 /// "hole", "lost_branch" or "minimal_wal", as records and JSON call it.
 [[nodiscard]] std::string_view to_string(Loss::Kind kind);
+
+/// "7 commits", "0 commits and 1 prepared transaction".
+[[nodiscard]] std::string transactions_text(std::uint64_t commits, std::uint64_t prepared);
 
 /// Whether a recovery along `history` reaches the start of that minimal WAL, if it gets that far.
 [[nodiscard]] bool lies_on(const Loss& minimal, const wal::TimelineHistory& history);

@@ -77,7 +77,8 @@ std::string line(const Loss& loss) {
   auto text = fmt::format(
       "{}: {} from {} to {} on timeline {}{}", loss.id(),
       branch ? "abandoned by a failover, kept in this archive:" : loss.words().summary, loss.begin,
-      loss.end, loss.timeline, loss.commits ? ", " + counted(*loss.commits, "commit") : "");
+      loss.end, loss.timeline,
+      loss.commits ? ", " + archive::transactions_text(*loss.commits, loss.prepared) : "");
   if (loss.complaint) text += fmt::format(" ({})", *loss.complaint);
   if (loss.acknowledged)
     text += fmt::format("; acknowledged by {} at {}{}{}", loss.acknowledged->who,

@@ -108,7 +108,7 @@ std::optional<doctor::CommitCount> count_commits(io::Directory& directory,
   loss.segment_size = facts.identity.segment_size;
   archive::count_commits(directory, archive::list_archive(directory), loss);
   if (!loss.commits) return std::nullopt;
-  return doctor::CommitCount{*loss.commits, loss.counted_to >= loss.end};
+  return doctor::CommitCount{*loss.commits, loss.counted_to >= loss.end, loss.prepared};
 }
 
 int failover(const Arguments& arguments) {

@@ -9,6 +9,7 @@
 #include <tuple>
 #include <utility>
 
+#include "archive/losses.h"
 #include "base/units.h"
 
 namespace weir::doctor {
@@ -32,8 +33,8 @@ std::optional<archive::Branch> branch_of(const FailoverFacts& archive, const Hos
 
 std::string commits_text(const std::optional<CommitCount>& count) {
   if (!count) return "";
-  return fmt::format(", with {}{} commit{}", count->all ? "" : "at least ", count->commits,
-                     count->all && count->commits == 1 ? "" : "s");
+  return fmt::format(", with {}{}", count->all ? "" : "at least ",
+                     archive::transactions_text(count->commits, count->prepared));
 }
 
 constexpr const char* kPromoteAnother =
@@ -42,7 +43,12 @@ constexpr const char* kPromoteAnother =
 /// If their number is unknown, there may be some.
 bool loses_commits(const FailoverFacts& archive, const Candidate& candidate) {
   if (!would_leave_behind(archive, candidate.host)) return false;
-  return !candidate.commits || candidate.commits->commits > 0 || !candidate.commits->all;
+  const auto& count = candidate.commits;
+  return !count || count->commits > 0 || count->prepared > 0 || !count->all;
+}
+
+bool only_prepared(const std::optional<CommitCount>& count) {
+  return count && count->all && count->commits == 0 && count->prepared > 0;
 }
 
 }  // namespace
@@ -100,6 +106,9 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
                       format_size(branch->missing()));
   const auto role = host.standby == false ? " (it is the primary now)" : "";
   const bool loses = loses_commits(archive, {host, left_behind});
+  const auto* const lost = !loses                       ? ""
+                           : only_prepared(left_behind) ? "PREPARED TRANSACTIONS LOST: "
+                                                        : "COMMITS LOST: ";
 
   const auto next = *would_go_on_at(archive, host);
   const auto at = archive.identity.segment_size.start_of(next);
@@ -128,7 +137,7 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
       archive.identity.segment_size.start_of(*slot->restart_lsn) <= next)
     return say(loses ? Level::failure : Level::ok,
                fmt::format("{}no gap, its slot keeps WAL from {} on{}{}",
-                           loses ? "COMMITS LOST: " : "", *slot->restart_lsn, wal, role),
+                           lost, *slot->restart_lsn, wal, role),
                loses ? std::vector<std::string>{kPromoteAnother} : std::vector<std::string>{});
   const auto why =
       !archive.slot ? std::string("there is no slot (-S)")
@@ -144,7 +153,7 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
       loses ? Level::failure : Level::warning,
       fmt::format("{}no gap if the receiver continues at once{}: {}, so the WAL from {} on "
                   "{} retained there{}{}",
-                  loses ? "COMMITS LOST: " : "", host.has_wal ? "" : " and it still has the WAL",
+                  lost, host.has_wal ? "" : " and it still has the WAL",
                   why, at, archive.slot && !slot ? "may not be" : "is not", wal, role),
       std::move(todo));
 }
@@ -184,7 +193,7 @@ Conclusion conclude_failover(const FailoverFacts& archive,
     const bool loses = loses_commits(archive, *each);
     return std::tuple(each->host.has_wal == false,
                       !loses          ? 0
-                      : each->commits ? each->commits->commits
+                      : each->commits ? each->commits->commits + each->commits->prepared
                                       : kUnknown,
                       loses ? left->to - left->from : 0);
   };
@@ -200,10 +209,16 @@ Conclusion conclude_failover(const FailoverFacts& archive,
   const auto text = fmt::format("{}", fmt::join(names, ", "));
   if (best->host.has_wal == false)
     return {true, "a failover to any of them leaves a gap in the archive"};
-  if (!loses_commits(archive, *best))
-    return {true, "a failover to " + text + " loses nothing that the archive has"};
+  if (!loses_commits(archive, *best)) {
+    const bool leaves_some = std::any_of(known.begin(), known.end(), [&](const auto* each) {
+      return cost(each) == least && would_leave_behind(archive, each->host);
+    });
+    return {true, fmt::format("a failover to {} loses {} that the archive has", text,
+                              leaves_some ? "no commits" : "nothing")};
+  }
   const auto left = *would_leave_behind(archive, best->host);
-  return {true, fmt::format("a failover to any of them loses commits; the fewest with {} ({}{})",
+  return {true, fmt::format("a failover to any of them loses {}; the fewest with {} ({}{})",
+                            only_prepared(best->commits) ? "prepared transactions" : "commits",
                             text, format_size(left.to - left.from), commits_text(best->commits))};
 }
 

@@ -39,10 +39,11 @@ struct FailoverFacts {
   archive::TimelineEnds ends;  ///< of the durable WAL
 };
 
-/// Commits that the archive has of `timeline` between two positions; nullopt: not to be known.
+/// Transactions that the archive has of `timeline` between two positions; nullopt: not to be known.
 struct CommitCount {
   std::uint64_t commits = 0;
   bool all = true;  ///< false: there may be more
+  std::uint64_t prepared = 0;  ///< PREPARE TRANSACTION, and not ended there
 };
 
 /// Position at which the archive would have to continue if that host were promoted now; nullopt if

@@ -47,11 +47,10 @@ void tell_loss(Log& log, const archive::Loss& loss) {
           range.begin, range.end, loss.next_timeline, loss.id()));
     return;
   }
-  const bool all = loss.counted_to >= loss.end;
-  const auto commits = loss.commits
-                           ? fmt::format(", with {}{} commit{}", all ? "" : "at least ",
-                                         *loss.commits, all && *loss.commits == 1 ? "" : "s")
-                           : std::string();
+  const auto commits =
+      loss.commits ? fmt::format(", with {}{}", loss.counted_to >= loss.end ? "" : "at least ",
+                                 archive::transactions_text(*loss.commits, loss.prepared))
+                   : std::string();
   const auto first = loss.first_segment().to_string();
   const auto last = loss.last_segment().to_string();
   level(fmt::format(

@@ -410,10 +410,11 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   }
   for (const auto& loss : report.lost_branches) {
     add(loss.acknowledged ? Level::ok : Level::critical,
-        fmt::format("a failover lost {} from {} to {} of timeline {}{}{}",
-                    format_size(loss.end - loss.begin), loss.begin, loss.end, loss.timeline,
-                    loss.commits ? " with " + counted(*loss.commits, "commit") : "",
-                    known(loss.acknowledged)),
+        fmt::format(
+            "a failover lost {} from {} to {} of timeline {}{}{}",
+            format_size(loss.end - loss.begin), loss.begin, loss.end, loss.timeline,
+            loss.commits ? " with " + archive::transactions_text(*loss.commits, loss.prepared) : "",
+            known(loss.acknowledged)),
         Topic::lost_branch);
     settle(loss.id(), loss.found, loss.acknowledged,
            fmt::format("pgweir recover -D DIRECTORY --backup BACKUPS --timeline {} --into NEW "

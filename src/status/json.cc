@@ -108,6 +108,7 @@ Json lost_branches_json(const StatusReport& report) {
          {"from", loss.begin.to_string()},
          {"to", loss.end.to_string()},
          {"commits", loss.commits ? Json(*loss.commits) : Json(nullptr)},
+         {"prepared", loss.commits ? Json(loss.prepared) : Json(nullptr)},
          {"counted_to", loss.counted_to.to_string()},
          {"segments", {loss.first_segment().to_string(), loss.last_segment().to_string()}},
          {"found", loss.found},

@@ -60,8 +60,8 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
         "  LOST BY A FAILOVER: {} from {} to {} on timeline {}{} {} not on timeline {}; the "
         "archive has it in {}\n{}",
         format_size(loss.end - loss.begin), loss.begin, loss.end, loss.timeline,
-        loss.commits ? ", " + counted(*loss.commits, "commit") + "," : "",
-        loss.commits == 1 ? "is" : "are", loss.next_timeline,
+        loss.commits ? ", " + archive::transactions_text(*loss.commits, loss.prepared) + "," : "",
+        loss.commits == 1 && loss.prepared == 0 ? "is" : "are", loss.next_timeline,
         first == last ? first : first + " to " + last,
         settled(report.directory, loss.id(), loss.acknowledged));
   }

@@ -274,8 +274,8 @@ void members(Io& io, receive::SyncTimes::Summary& syncs) {
 void members(Io& io, archive::Loss& loss) {
   // Its list has the kind. Not written: details of its record.
   auto& [kind, timeline, next_timeline, begin, end, system_identifier, segment_size, sound_end,
-         found, cause, server, commits, counted_to, goes_on, recorded, acknowledged, complaint,
-         missing] = loss;
+         found, cause, server, commits, prepared, counted_to, goes_on, recorded, acknowledged,
+         complaint, missing] = loss;
   io.derived("id", loss.id());
   io.always("timeline", timeline);
   io.always("from", begin);

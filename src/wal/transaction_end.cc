@@ -10,6 +10,7 @@ namespace {
 // access/xact.h
 constexpr std::uint8_t kOperationMask = 0x70;  // XLOG_XACT_OPMASK
 constexpr std::uint8_t kCommit = 0x00;
+constexpr std::uint8_t kPrepare = 0x10;
 constexpr std::uint8_t kAbort = 0x20;
 constexpr std::uint8_t kCommitPrepared = 0x30;
 constexpr std::uint8_t kAbortPrepared = 0x40;
@@ -40,6 +41,11 @@ std::uint32_t prepared_transaction(std::span<const std::byte> rest, bool commit)
 }
 
 }  // namespace
+
+bool is_prepare(const RecordHeader& header) {
+  return header.resource_manager == kTransactionManager &&
+         (header.info & kOperationMask) == kPrepare;
+}
 
 bool TransactionObserver::wants(const RecordHeader& header) {
   if (header.resource_manager != kTransactionManager) return false;

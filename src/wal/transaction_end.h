@@ -26,6 +26,10 @@ struct TransactionEnd {
   bool aborted = false;
 };
 
+/// PREPARE TRANSACTION: neither a commit nor an end, but a promise to commit that a crash keeps.
+/// Its xid is the record's.
+[[nodiscard]] bool is_prepare(const RecordHeader& header);
+
 /// Finds the ends of transactions in the WAL that a verifier reads: decodes records of RM_XACT_ID
 /// (access/xact.h).
 class TransactionObserver final : public RecordObserver {

@@ -605,6 +605,41 @@ def test_doctor_says_what_a_failover_would_cost(servers, receivers, new_archive)
     assert "synchronous_standby_names is '*'" in pgweir("status", "-D", archive.path, "-d", conninfo(primary)).stdout
 
 
+def test_a_prepared_transaction_counts_as_lost(servers, receivers, new_archive):
+    """It is neither a commit nor an end, and the standby that lacks it cannot commit it."""
+    primary, standby = cluster(servers, max_prepared_transactions=10)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, conninfo(primary, standby), *KEEPS)
+    streaming(primary)
+    primary.sql("CREATE TABLE promised (i int)")
+    covered(archive, standby, by=primary)
+    standby.caught_up_with(primary.flushed())
+    lag_behind(standby)
+    for name in "abc":
+        primary.sql(f"BEGIN; INSERT INTO promised VALUES (1); PREPARE TRANSACTION '{name}'")
+    primary.sql("ROLLBACK PREPARED 'a'")
+    reported(primary, primary.flushed())
+
+    def doctor():
+        return pgweir("doctor", "--failover", "-d", conninfo(primary, standby), "-S", "archive", "-D", archive.path)
+
+    said = doctor()
+    assert said.returncode == 1 and "PREPARED TRANSACTIONS LOST: no gap" in said.stdout, said.stdout
+    assert "with 0 commits and 2 prepared transactions, would not be part" in said.stdout, said.stdout
+    assert said.stdout.rstrip().endswith(f"a failover to 127.0.0.1:{primary.port} loses nothing that the archive has")
+    primary.sql("COMMIT PREPARED 'b'")
+    reported(primary, primary.flushed())
+    said = doctor().stdout
+    assert "COMMITS LOST: no gap" in said and "with 1 commit and 1 prepared transaction, would" in said, said
+    primary.stop("fast")
+    standby.promote()
+    receiver.wait_log(r"a failover lost WAL .*, with 1 commit and 1 prepared transaction, not part of timeline 2")
+    branch, = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["lost_branches"]
+    assert (branch["commits"], branch["prepared"]) == (1, 1), branch
+    assert ", 1 commit and 1 prepared transaction, are not on timeline 2" in pgweir("status", "-D", archive.path).stdout
+    receiver.stop()
+
+
 @pytest.mark.parametrize("major", [14, 15])
 def test_doctor_says_which_slot_a_failover_would_find(servers, receivers, new_archive, major):
     """Before 15 only an ordinary connection tells where a slot is."""

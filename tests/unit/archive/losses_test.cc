@@ -66,6 +66,7 @@ Loss branch() {
   loss.next_timeline = 2;
   loss.begin = loss.sound_end = kSize.start(3) + 0x158;
   loss.commits = 12;
+  loss.prepared = 3;
   loss.counted_to = loss.end = kSize.start(4) + 0x2B0;
   return loss;
 }

@@ -82,6 +82,13 @@ TEST(JudgeFailover, SaysWhatAPromotionWouldCost) {
          host.slot->restart_lsn = mb(7);
        },
        Level::ok, "with 0 commits", "", CommitCount{0, true}},
+      {"behind by a prepared transaction",
+       [](auto& host) {
+         host.identity.flush_position = mb(7.25);
+         host.slot->restart_lsn = mb(7);
+       },
+       Level::failure, "with 0 commits and 1 prepared transaction, would", "promote another one",
+       CommitCount{0, true, 1}},
       {"behind, and nobody can count the commits",
        [](auto& host) {
          host.identity.flush_position = mb(7.25);
@@ -187,8 +194,18 @@ TEST(ConcludeFailover, NamesWhoLosesNothingOrLeast) {
                 candidate("db3", 8, CommitCount{7, true}), candidate("db4", 8.4)})
           .text,
       "a failover to any of them loses commits; the fewest with db2 (256 kB, with 5 commits)");
-  EXPECT_EQ(conclude({candidate("db2", 8, CommitCount{0, true})}).text,
-            "a failover to db2 loses nothing that the archive has");
+  EXPECT_EQ(conclude({candidate("db1", 10), candidate("db2", 8, CommitCount{0, true})}).text,
+            "a failover to db1, db2 loses no commits that the archive has");
+  EXPECT_EQ(conclude({candidate("db1", 8, CommitCount{1, true}),
+                      candidate("db2", 8, CommitCount{0, true, 1})})
+                .text,
+            "a failover to any of them loses commits; the fewest with db1, db2 (512 kB, with 1 "
+            "commit)");
+  EXPECT_EQ(conclude({candidate("db1", 8, CommitCount{0, true, 2}),
+                      candidate("db2", 8, CommitCount{0, true, 1})})
+                .text,
+            "a failover to any of them loses prepared transactions; the fewest with db2 (512 kB, "
+            "with 0 commits and 1 prepared transaction)");
   auto gap = candidate("db1", 10);
   gap.host.has_wal = false;
   EXPECT_EQ(conclude({gap, candidate("db2", 8.5)}).text,
