@@ -33,7 +33,7 @@ void tell_loss(Log& log, const archive::Loss& loss) {
     if (!loss.acknowledged)
       log.warning(
           "hint: Take a base backup now: an earlier one can be recovered up to {} only. Then run "
-          "\"pgweir ack {}\" to end the alarm.",
+          "\"pgweir ack -D DIRECTORY {}\" to end the alarm.",
           loss.begin, loss.id());
     return;
   }
@@ -61,7 +61,8 @@ void tell_loss(Log& log, const archive::Loss& loss) {
   if (!loss.acknowledged)
     log.warning(
         "hint: To read what was lost, recover a copy to timeline {} (recovery_target_timeline = "
-        "'{}', with \"pgweir restore --partial\"). When this is settled, run \"pgweir ack {}\" to "
+        "'{}', with \"pgweir restore --partial\"). When this is settled, run \"pgweir ack -D "
+        "DIRECTORY {}\" to "
         "end the alarm.",
         loss.timeline, loss.timeline, loss.id());
 }

@@ -1759,7 +1759,7 @@ TEST(SessionState, TellsOfWalThatAFailoverLost) {
     EXPECT_EQ(loss.end, c.sound_end);
     EXPECT_EQ(loss.next_timeline, 2U);
     EXPECT_EQ(dialogue.log.count("a failover lost WAL that the archive has"), 1);
-    EXPECT_EQ(dialogue.log.count("pgweir ack branch-1-0-740000"), 1);
+    EXPECT_EQ(dialogue.log.count("pgweir ack -D DIRECTORY branch-1-0-740000"), 1);
     // At the next connection it is recorded already, and was told.
     dialogue.stream_fails(kLost, {}, c.start, true);
     static_cast<void>(dialogue.until<step::Stream>());
