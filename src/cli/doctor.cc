@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <iterator>
 #include <optional>
+#include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -11,6 +13,8 @@
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "archive/losses.h"
+#include "archive/wal_reader.h"
+#include "base/error.h"
 #include "base/exit_status.h"
 #include "base/random.h"
 #include "cli/arguments.h"
@@ -111,6 +115,24 @@ std::optional<doctor::CommitCount> count_commits(io::Directory& directory,
   return doctor::CommitCount{*loss.commits, loss.counted_to >= loss.end, loss.prepared};
 }
 
+/// Along the history of its newest timeline. Damage is for verify to report.
+std::string read_archive(io::Directory& directory, const doctor::FailoverFacts& facts, wal::Lsn at,
+                         std::size_t most) {
+  const auto timeline = facts.ends.rbegin()->first;
+  std::string wal(most, '\0');
+  archive::WalReader reader(directory, {.segment_size = facts.identity.segment_size,
+                                        .timeline = timeline,
+                                        .history = facts.timelines.history(timeline),
+                                        .unfinished = true});
+  try {
+    const auto read = reader.read(at, std::as_writable_bytes(std::span(wal)));
+    wal.resize(read.state == archive::WalSource::State::bytes ? read.count : 0);
+  } catch (const Error&) {
+    wal.clear();
+  }
+  return wal;
+}
+
 int failover(const Arguments& arguments) {
   const auto path = required_directory(arguments);
   const auto conninfo = conninfo_of(arguments);
@@ -130,7 +152,10 @@ int failover(const Arguments& arguments) {
   if (const auto durable = durable_end_of(path)) facts.ends[durable->timeline] = durable->flush;
   std::vector<doctor::Check> checks;
   std::vector<doctor::Candidate> candidates;
-  for (auto& host : doctor::inspect_hosts(conninfo, facts)) {
+  const auto read = [&](wal::Lsn at, std::size_t most) {
+    return read_archive(*directory, facts, at, most);
+  };
+  for (auto& host : doctor::inspect_hosts(conninfo, facts, read)) {
     std::optional<doctor::CommitCount> commits;
     if (const auto left = doctor::would_leave_behind(facts, host))
       commits = count_commits(*directory, facts, *left);

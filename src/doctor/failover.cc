@@ -26,7 +26,8 @@ archive::ServerPlace place_of(const HostFacts& host) {
 }
 
 std::optional<archive::Branch> branch_of(const FailoverFacts& archive, const HostFacts& host) {
-  if (host.trouble || host.identity.system_identifier != archive.identity.system_identifier)
+  if (host.trouble || host.differs_before ||
+      host.identity.system_identifier != archive.identity.system_identifier)
     return std::nullopt;
   return archive::compare_with_server(archive.timelines, archive.ends, place_of(host));
 }
@@ -53,12 +54,16 @@ bool only_prepared(const std::optional<CommitCount>& count) {
 
 }  // namespace
 
-std::optional<wal::Lsn> would_go_on_at(const FailoverFacts& archive, const HostFacts& host) {
+std::optional<wal::Lsn> common_end(const FailoverFacts& archive, const HostFacts& host) {
   const auto branch = branch_of(archive, host);
   if (!branch || branch->relation == Relation::diverged || branch->relation == Relation::unknown)
     return std::nullopt;
-  return archive.identity.segment_size.start_of(
-      std::min(branch->archive_end, host.identity.flush_position));
+  return std::min(branch->archive_end, host.identity.flush_position);
+}
+
+std::optional<wal::Lsn> would_go_on_at(const FailoverFacts& archive, const HostFacts& host) {
+  const auto end = common_end(archive, host);
+  return end ? std::optional(archive.identity.segment_size.start_of(*end)) : std::nullopt;
 }
 
 std::optional<LeftBehind> would_leave_behind(const FailoverFacts& archive, const HostFacts& host) {
@@ -82,6 +87,14 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
   if (host.identity.system_identifier != archive.identity.system_identifier)
     return say(Level::failure, "it and the archive belong to different clusters",
                {"remove it from the connection string"});
+  if (host.differs_before)
+    return say(Level::failure,
+               fmt::format("its WAL of timeline {} differs from the archive's before {}: two "
+                           "servers were promoted to this timeline ID (split brain), or one is a "
+                           "clone of the other",
+                           host.identity.timeline, *host.differs_before),
+               {"find out which one has the history that counts; remove this one from the "
+                "connection string, or rewind or rebuild it"});
   const auto place = place_of(host);
   const auto branch = branch_of(archive, host);
   if (!branch) return say(Level::unknown, "the archive is empty, so a failover cannot be assessed");
@@ -136,8 +149,8 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
   if (physical && slot->restart_lsn &&
       archive.identity.segment_size.start_of(*slot->restart_lsn) <= next)
     return say(loses ? Level::failure : Level::ok,
-               fmt::format("{}no gap, its slot keeps WAL from {} on{}{}",
-                           lost, *slot->restart_lsn, wal, role),
+               fmt::format("{}no gap, its slot keeps WAL from {} on{}{}", lost, *slot->restart_lsn,
+                           wal, role),
                loses ? std::vector<std::string>{kPromoteAnother} : std::vector<std::string>{});
   const auto why =
       !archive.slot ? std::string("there is no slot (-S)")
@@ -149,13 +162,12 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
                                          *slot->restart_lsn);
   std::vector<std::string> todo{make};
   if (loses) todo.insert(todo.begin(), kPromoteAnother);
-  return say(
-      loses ? Level::failure : Level::warning,
-      fmt::format("{}no gap if the receiver continues at once{}: {}, so the WAL from {} on "
-                  "{} retained there{}{}",
-                  lost, host.has_wal ? "" : " and it still has the WAL",
-                  why, at, archive.slot && !slot ? "may not be" : "is not", wal, role),
-      std::move(todo));
+  return say(loses ? Level::failure : Level::warning,
+             fmt::format("{}no gap if the receiver continues at once{}: {}, so the WAL from {} on "
+                         "{} retained there{}{}",
+                         lost, host.has_wal ? "" : " and it still has the WAL", why, at,
+                         archive.slot && !slot ? "may not be" : "is not", wal, role),
+             std::move(todo));
 }
 
 std::optional<Check> judge_primaries(const std::vector<Candidate>& candidates) {

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,6 +31,9 @@ struct HostFacts {
   std::optional<pq::SlotState> slot;
   /// It has the next WAL now; unset: that could not be queried.
   std::optional<bool> has_wal;
+  /// Before this position its WAL differs from the archive's; unset: it does not, or that is
+  /// unknown.
+  std::optional<wal::Lsn> differs_before{};
 };
 
 /// The facts that the hosts are compared with.
@@ -42,10 +47,13 @@ struct FailoverFacts {
 /// Transactions that the archive has of `timeline` between two positions; nullopt: not to be known.
 struct CommitCount {
   std::uint64_t commits = 0;
-  bool all = true;  ///< false: there may be more
+  bool all = true;             ///< false: there may be more
   std::uint64_t prepared = 0;  ///< PREPARE TRANSACTION, and not ended there
 };
 
+/// Up to here both have WAL, of one history; nullopt if they have no common history. Pure.
+[[nodiscard]] std::optional<wal::Lsn> common_end(const FailoverFacts& archive,
+                                                 const HostFacts& host);
 /// Position at which the archive would have to continue if that host were promoted now; nullopt if
 /// it could not continue at all. Pure.
 [[nodiscard]] std::optional<wal::Lsn> would_go_on_at(const FailoverFacts& archive,
@@ -77,9 +85,13 @@ struct Conclusion {
 [[nodiscard]] Conclusion conclude_failover(const FailoverFacts& archive,
                                            const std::vector<Candidate>& candidates);
 
+/// The archive's WAL from that position on, at most as much; fewer bytes, or none, if it is not
+/// there any more.
+using ReadArchive = std::function<std::string(wal::Lsn at, std::size_t most)>;
 /// Queries each host of the connection string, regardless of its role; a host that does not respond
 /// takes some seconds. Changes nothing. Throws Error{usage}.
 [[nodiscard]] std::vector<HostFacts> inspect_hosts(const std::string& conninfo,
-                                                   const FailoverFacts& archive);
+                                                   const FailoverFacts& archive,
+                                                   const ReadArchive& read);
 
 }  // namespace weir::doctor

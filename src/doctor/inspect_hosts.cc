@@ -1,5 +1,9 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
 #include <variant>
 
 #include "doctor/failover.h"
@@ -33,18 +37,24 @@ pq::Connection connect_to(const std::string& conninfo, std::size_t host,
                               never);
 }
 
-/// By a stream without the slot, and without reporting a flush position: it changes nothing.
-std::optional<bool> has_wal_at(pq::Connection& connection, const HostFacts& host, wal::Lsn at) {
+/// Its WAL from there on, at most as much; empty: it no longer has it; nullopt: unknown. By a
+/// stream without the slot, and without reporting a flush position: it changes nothing.
+std::optional<std::string> read_wal(const HostFacts& host, const std::string& conninfo,
+                                    std::size_t index, wal::Lsn at, std::size_t most) {
   constexpr std::string_view kUndefinedFile = "58P01";
-  if (at >= host.identity.flush_position) return true;  // there is none yet that could be missing
   const auto timeline = host.history ? host.history->timeline_of(at) : host.identity.timeline;
+  const net::Wake never;
+  auto connection = connect_to(conninfo, index, pq::Replication::physical, never);
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
   try {
     auto stream = pq::ReplicationStream::start(connection, std::nullopt, at, timeline,
                                                connection.interrupt());
-    for (;;) {
+    for (std::string wal; wal.size() < most;) {
       const auto event = stream.next();
-      if (std::holds_alternative<wire::XLogData>(event)) return true;
+      if (const auto* data = std::get_if<wire::XLogData>(&event))
+        for (const auto byte : data->wal.first(std::min(data->wal.size(), most - wal.size())))
+          wal += static_cast<char>(byte);
+      if (wal.size() == most) return wal;
       if (std::holds_alternative<pq::EndOfStream>(event)) return std::nullopt;
       if (!std::holds_alternative<pq::NothingYet>(event)) continue;
       if (!net::wait_for_socket(stream.socket(), true, false, nullptr, deadline))
@@ -52,9 +62,37 @@ std::optional<bool> has_wal_at(pq::Connection& connection, const HostFacts& host
       stream.receive();
     }
   } catch (const Error& error) {
-    if (error.sqlstate() == kUndefinedFile) return false;
-    return std::nullopt;
+    if (error.sqlstate() == kUndefinedFile) return std::string();
   }
+  return std::nullopt;
+}
+
+std::optional<bool> has_wal_at(const HostFacts& host, const std::string& conninfo,
+                               std::size_t index, wal::Lsn at) {
+  if (at >= host.identity.flush_position) return true;  // there is none yet that could be missing
+  const auto wal = read_wal(host, conninfo, index, at, 1);
+  return wal ? std::optional(!wal->empty()) : std::nullopt;
+}
+
+/// Compares the last bytes that both have: each record names the one before it, so branches that
+/// began earlier differ there, too.
+void compare_wal(HostFacts& host, const std::string& conninfo, std::size_t index,
+                 const FailoverFacts& archive, const ReadArchive& read) {
+  constexpr std::uint64_t kCompared = 256;
+  const auto end = common_end(archive, host);
+  if (!end || !end->valid()) return;
+  // One stream has the WAL of one timeline.
+  const auto begin =
+      host.history ? host.history->begin_of(host.history->timeline_of(wal::Lsn(end->byte() - 1)))
+                   : std::nullopt;
+  const auto at = std::max(wal::Lsn(end->byte() - std::min(kCompared, end->byte())),
+                           begin.value_or(wal::Lsn()));
+  auto ours = read(at, *end - at);
+  // After an xlog switch, or in a partial segment that was published, zeros mean nothing.
+  ours.resize(ours.find_last_not_of('\0') + 1);
+  if (ours.empty()) return;
+  const auto theirs = read_wal(host, conninfo, index, at, ours.size());
+  if (theirs && !theirs->empty() && *theirs != ours) host.differs_before = *end;
 }
 
 /// Over an ordinary connection, if the server accepts one. An invalidated slot reserves no WAL.
@@ -76,8 +114,8 @@ std::optional<pq::SlotState> read_slot_by_sql(const std::string& conninfo, std::
   }
 }
 
-void inspect(HostFacts& host, const std::string& conninfo, std::size_t index,
-             const FailoverFacts& archive) {
+void ask(HostFacts& host, const std::string& conninfo, std::size_t index,
+         const FailoverFacts& archive) {
   constexpr std::string_view kNotSupported = "0A000";
   const net::Wake never;
   auto connection = connect_to(conninfo, index, pq::Replication::physical, never);
@@ -109,8 +147,15 @@ void inspect(HostFacts& host, const std::string& conninfo, std::size_t index,
       }
     }
   }
+}
+
+/// By one connection after the other: a walsender may be all that is free.
+void inspect(HostFacts& host, const std::string& conninfo, std::size_t index,
+             const FailoverFacts& archive, const ReadArchive& read) {
+  ask(host, conninfo, index, archive);
+  compare_wal(host, conninfo, index, archive, read);
   if (const auto next = would_go_on_at(archive, host))
-    host.has_wal = has_wal_at(connection, host, *next);
+    host.has_wal = has_wal_at(host, conninfo, index, *next);
 }
 
 void inspect(HostRole& host, const std::string& conninfo, std::size_t index,
@@ -130,14 +175,14 @@ void inspect(HostRole& host, const std::string& conninfo, std::size_t index,
 }
 
 /// Runs inspect() for each host of the connection string; an error is the host's trouble.
-template <typename Host, typename Wanted>
-std::vector<Host> inspect_all(const std::string& conninfo, const Wanted& wanted) {
+template <typename Host, typename... Wanted>
+std::vector<Host> inspect_all(const std::string& conninfo, const Wanted&... wanted) {
   std::vector<Host> hosts;
   for (const auto& host : pq::hosts_of(conninfo)) {
     Host facts;
     facts.host = host.to_string();
     try {
-      inspect(facts, conninfo, hosts.size(), wanted);
+      inspect(facts, conninfo, hosts.size(), wanted...);
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::usage) throw;
       facts.trouble = Trouble{error.what(), {}};
@@ -150,8 +195,9 @@ std::vector<Host> inspect_all(const std::string& conninfo, const Wanted& wanted)
 
 }  // namespace
 
-std::vector<HostFacts> inspect_hosts(const std::string& conninfo, const FailoverFacts& archive) {
-  return inspect_all<HostFacts>(conninfo, archive);
+std::vector<HostFacts> inspect_hosts(const std::string& conninfo, const FailoverFacts& archive,
+                                     const ReadArchive& read) {
+  return inspect_all<HostFacts>(conninfo, archive, read);
 }
 
 std::vector<HostRole> inspect_roles(const std::string& conninfo,

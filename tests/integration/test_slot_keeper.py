@@ -419,6 +419,9 @@ def test_a_twin_is_left_alone(servers, receivers, new_archive):
     assert restart_lsn(twin) == before
     receiver.stop()
     archive.assert_same_wal(ours)
+    (level, found), (other, why) = failover_says(archive, ours, twin)[:2]
+    assert level == "ok", found
+    assert other == "failure" and "its WAL of timeline 2 differs from the archive's before" in why, why
 
 
 def test_a_second_primary_is_left_alone(servers, receivers, new_archive):
@@ -447,6 +450,9 @@ def test_a_second_primary_is_left_alone(servers, receivers, new_archive):
     streaming(standby)
     not_covered(archive, clone, "second_primary")
     not_covered(archive, primary, "second_primary")
+    said = failover_says(archive, standby, primary, clone)
+    assert [level for level, _ in said] == ["ok", "ok", "failure", "failure"], said
+    assert "its WAL of timeline 1 differs from the archive's before" in said[2][1], said
     clone.stop("fast")
     covered(archive, primary, by=primary)
     receiver.stop()

@@ -125,6 +125,8 @@ TEST(JudgeFailover, SaysWhatAPromotionWouldCost) {
        Level::unknown, "no history of its timeline 2"},
       {"another cluster", [](auto& host) { host.identity.system_identifier = 8; }, Level::failure,
        "different clusters", "remove it"},
+      {"other WAL", [](auto& host) { host.differs_before = mb(8.5); }, Level::failure,
+       "its WAL of timeline 1 differs from the archive's before 0/880000", "rewind or rebuild it"},
       {"no answer",
        [](auto& host) {
          host.trouble = Trouble{"connection refused", {"start it"}};
@@ -206,6 +208,11 @@ TEST(ConcludeFailover, NamesWhoLosesNothingOrLeast) {
                 .text,
             "a failover to any of them loses prepared transactions; the fewest with db2 (512 kB, "
             "with 0 commits and 1 prepared transaction)");
+  auto other = candidate("db3", 10);
+  other.host.differs_before = mb(8.5);
+  EXPECT_EQ(conclude({candidate("db1", 10), other}).text,
+            "a failover to db1 loses nothing that the archive has");
+  EXPECT_FALSE(conclude({other}).known);
   auto gap = candidate("db1", 10);
   gap.host.has_wal = false;
   EXPECT_EQ(conclude({gap, candidate("db2", 8.5)}).text,
