@@ -107,6 +107,11 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
     return say(Level::failure, remark.what, {remark.todo});
   }
 
+  if (host.relay)
+    return say(
+        Level::ok,
+        "it is a relay (pgweir serve), which cannot be promoted; WAL can be received from it");
+
   // What would happen to the WAL that only one of them has.
   std::string wal;
   if (const auto left = would_leave_behind(archive, host))
@@ -197,8 +202,8 @@ Conclusion conclude_failover(const FailoverFacts& archive,
                              const std::vector<Candidate>& candidates) {
   std::vector<const Candidate*> known;
   for (const auto& each : candidates)
-    if (would_go_on_at(archive, each.host)) known.push_back(&each);
-  if (known.empty()) return {false, "unknown: no host could be probed"};
+    if (!each.host.relay && would_go_on_at(archive, each.host)) known.push_back(&each);
+  if (known.empty()) return {false, "unknown: no host that can be promoted could be probed"};
   const auto cost = [&](const Candidate* each) {
     constexpr auto kUnknown = std::numeric_limits<std::uint64_t>::max();
     const auto left = would_leave_behind(archive, each->host);

@@ -24,6 +24,7 @@ struct HostFacts {
   std::string host;
   std::optional<Trouble> trouble;  ///< unset: it answered
   int major = 0;
+  bool relay = false;           ///< it cannot be promoted
   std::optional<bool> standby;  ///< unset: not reported (before 14)
   pq::SystemIdentity identity;
   std::optional<wal::TimelineHistory> history;  ///< of its timeline

@@ -120,6 +120,7 @@ void ask(HostFacts& host, const std::string& conninfo, std::size_t index,
   const net::Wake never;
   auto connection = connect_to(conninfo, index, pq::Replication::physical, never);
   host.major = connection.server_major();
+  host.relay = connection.parameter("pgweir_version").has_value();  // WalsenderState::greet()
   host.standby = pq::show_if_standby(connection);
   host.identity = pq::identify_system(connection);
   if (host.identity.timeline == 1) {

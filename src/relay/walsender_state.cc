@@ -62,6 +62,7 @@ void WalsenderState::greet(const std::string& user, std::uint32_t process, std::
         {"default_transaction_read_only", "off"},
         {"in_hot_standby", "on"},
         {"integer_datetimes", "on"},
+        {"pgweir_version", PGWEIR_VERSION},  // a relay cannot be promoted
         {"server_encoding", "UTF8"},
         {"server_version", options_.cluster.server_version()},
         {"session_authorization", user},

@@ -13,6 +13,7 @@ from support import wal
 from support.process import PATIENCE, wait_for
 from support.receiver import pgweir
 from support.scenario import create_slot, gone, reported, restart_lsn, segment_start, streaming, switchpoint
+from support.server import free_port
 from support.walsender import GO_ON, WalServer
 from test_docs import commit_until_it_is_gone, marker, wal_of
 from test_metrics import documented
@@ -609,6 +610,30 @@ def test_doctor_says_what_a_failover_would_cost(servers, receivers, new_archive)
     assert "[ warn ] synchronous_star" in pgweir(
         "doctor", "-d", conninfo(primary), "-S", "archive", "--measure", "0").stdout
     assert "synchronous_standby_names is '*'" in pgweir("status", "-D", archive.path, "-d", conninfo(primary)).stdout
+
+
+def test_doctor_recommends_no_relay(servers, receivers, new_archive, place):
+    """WAL can be received from it, but nobody can promote it."""
+    primary, standby = cluster(servers)
+    archive, relayed = new_archive(primary), new_archive(primary, "relayed")
+    rules, port = place / "hba", free_port()
+    rules.write_text("host replication all 127.0.0.1/32 trust\n")
+    receivers.pgweir(relayed, conninfo(primary, application_name="relay"), "--serve", port, "--serve-hba", rules,
+                     "--serve-socket", place).wait_log("listening on")
+    receiver = receivers.pgweir(archive, conninfo(primary, standby, port), *KEEPS)
+    streaming(primary)
+    covered(archive, standby, by=primary)
+    standby.caught_up_with(primary.flushed())
+    lag_behind(standby)
+    primary.sql("CREATE TABLE more ()")
+    end = primary.flushed()
+    reported(primary, end)
+    relayed.wait_covers(primary, 1, end)
+    said = pgweir("doctor", "--failover", "-d", conninfo(standby, port), "-S", "archive", "-D", archive.path)
+    assert said.returncode == 1 and "COMMITS LOST" in said.stdout, said.stdout
+    assert f"[  ok  ] failover: to 127.0.0.1:{port}: it is a relay (pgweir serve), which cannot be" in said.stdout
+    assert f"a failover to any of them loses commits; the fewest with 127.0.0.1:{standby.port}" in said.stdout
+    receiver.stop()
 
 
 def test_a_prepared_transaction_counts_as_lost(servers, receivers, new_archive):

@@ -125,6 +125,12 @@ TEST(JudgeFailover, SaysWhatAPromotionWouldCost) {
        Level::unknown, "no history of its timeline 2"},
       {"another cluster", [](auto& host) { host.identity.system_identifier = 8; }, Level::failure,
        "different clusters", "remove it"},
+      {"a relay, which is behind",
+       [](auto& host) {
+         host.relay = true;
+         host.identity.flush_position = mb(7.25);
+       },
+       Level::ok, "a relay (pgweir serve), which cannot be promoted", "", CommitCount{3, true}},
       {"other WAL", [](auto& host) { host.differs_before = mb(8.5); }, Level::failure,
        "its WAL of timeline 1 differs from the archive's before 0/880000", "rewind or rebuild it"},
       {"no answer",
@@ -213,6 +219,11 @@ TEST(ConcludeFailover, NamesWhoLosesNothingOrLeast) {
   EXPECT_EQ(conclude({candidate("db1", 10), other}).text,
             "a failover to db1 loses nothing that the archive has");
   EXPECT_FALSE(conclude({other}).known);
+  auto relay = candidate("relay", 10);
+  relay.host.relay = true;
+  EXPECT_EQ(conclude({relay, candidate("db2", 8.5)}).text,
+            "a failover to db2 loses nothing that the archive has");
+  EXPECT_FALSE(conclude({relay}).known);
   auto gap = candidate("db1", 10);
   gap.host.has_wal = false;
   EXPECT_EQ(conclude({gap, candidate("db2", 8.5)}).text,

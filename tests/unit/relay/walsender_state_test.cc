@@ -110,13 +110,13 @@ class WalsenderTest : public ::testing::Test {
 TEST_F(WalsenderTest, Greets) {
   state_.greet("repl", 4, 5);
   const auto heard = hear(state_.output());
-  EXPECT_EQ(types(heard), "RSSSSSSSSSKZ");
+  EXPECT_EQ(types(heard), "RSSSSSSSSSSKZ");
   std::string parameters;
   for (const auto& each : heard)
     if (each.type == 'S') parameters += each.body;
   for (const auto& expected :
        {"integer_datetimes\0on\0"s, "in_hot_standby\0on\0"s, "session_authorization\0repl\0"s,
-        "server_version\0"s + "15.0 (pgweir "})
+        "pgweir_version\0"s, "server_version\0"s + "15.0 (pgweir "})
     EXPECT_NE(parameters.find(expected), std::string::npos) << expected;
 }
 
