@@ -332,6 +332,7 @@ class Choose {
     const auto timeline = archives->way(choice.backup.point, choice.timeline)
                               .history.timeline_of(wal::Lsn(promise.position.byte() - 1));
     auto way = archives->way(choice.backup.point, timeline);
+    way.reached.reset();  // (The recovery ends before, along the newest timeline, too.)
     auto same = recovery::look_through(way, choice.backup.point, options_.target, options_.stop);
     if (!same.problem.empty() || same.position != promise.position ||
         way.no_promotion != choice.no_promotion)

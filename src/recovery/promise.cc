@@ -536,6 +536,14 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
   if (promise.problem.empty() && target.kind == Target::Kind::time && !follower.any_transaction() &&
       (follower.done() || follower.checkpoint()))
     require_not_passed(promise, way, backup, target, follower.checkpoint(), stop);
+  if (promise.problem.empty() && !follower.done() && way.reached &&
+      promise.position < *way.reached) {
+    tell_hole(promise, way, std::max(promise.position, size.start_of(*way.reached)), *way.reached);
+    promise.problem += fmt::format(
+        "; timeline {} ends only there, as the history of a later one "
+        "shows",
+        way.history.timeline());
+  }
   if (!follower.done()) require_target(promise, target, backup);
   // A backup without a manifest does not contain its end; a primary's WAL does.
   const bool inside = backup.end ? promise.position < *backup.end

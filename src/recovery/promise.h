@@ -73,6 +73,9 @@ struct Way {
   /// A timeline whose history file the server requests, and which no archive has: it stops without
   /// it, or, as a standby, follows no newer timeline.
   std::optional<wal::TimelineId> missing_history = std::nullopt;
+  /// The followed timeline has WAL up to this position, as the history of a later one shows: a
+  /// recovery to the end of the timeline needs it.
+  std::optional<wal::Lsn> reached = std::nullopt;
   /// Why a server that has followed this history cannot be promoted; empty: it can.
   std::string no_promotion{};
 };

@@ -84,6 +84,9 @@ class Restorer {
   /// `published`: it exists, but is incomplete: that it was stored proves nothing then.
   Finding look_for_absent(wal::SegmentName segment, bool published = false);
   Absence judge_absent(wal::SegmentName segment, const Finding& finding, wal::SegmentSize size);
+  std::optional<Gap> missing_before_switchpoint(wal::SegmentName segment,
+                                                const archive::Timelines& timelines,
+                                                wal::SegmentSize size);
   std::optional<wal::SegmentSize> size_of_a_raw_partial();
   Result act_on_absence(wal::SegmentName segment, const Finding& finding);
   Result restore_up_to_hole(wal::SegmentName segment, const Finding& finding, const Gap& gap);
@@ -421,9 +424,43 @@ Restorer::Finding Restorer::look_for_absent(wal::SegmentName segment, bool publi
   }
   finding.settled = absent != nullptr && absent->reason == Absent::Reason::elsewhere;
   // (A standby requests it again, perhaps from a copy of the archive that is still being updated.)
-  if (absent != nullptr && !finding.settled && !options_.standby)
-    if (auto gap = archives_.recorded(segment)) finding.absence = std::move(*gap);
+  if (absent != nullptr && !finding.settled && !options_.standby) {
+    auto gap = archives_.recorded(segment);
+    if (!gap && options_.target_is_chosen)
+      gap = missing_before_switchpoint(segment, finding.timelines, *size);
+    if (gap) finding.absence = std::move(*gap);
+  }
   return finding;
+}
+
+/// By the history of a descendant, this timeline has WAL in the segment, and no archive has a file
+/// of it. A server that follows this timeline would end its recovery before that WAL. A server that
+/// follows a descendant requests this segment only if it did not get the descendant's: if that is
+/// unfinished, the recovery ends before it, as at any unfinished segment without --partial. (Only
+/// for a server that has chosen its target: a standby finds the descendant only after this segment
+/// was reported as absent.)
+std::optional<Gap> Restorer::missing_before_switchpoint(wal::SegmentName segment,
+                                                        const archive::Timelines& timelines,
+                                                        wal::SegmentSize size) {
+  const auto& segments = archives_.listing().segments;
+  const auto exists = [&](wal::TimelineId timeline) {
+    const wal::SegmentName name(timeline, segment.segno(size), size);
+    return std::any_of(segments.begin(), segments.end(), [&](const auto& entry) {
+      return entry.name.segment == name && (!entry.name.partial || entry.bytes.value() > 0);
+    });
+  };
+  if (exists(segment.timeline())) return std::nullopt;
+  std::optional<Left> last;
+  for (const auto descendant : timelines.descendants(segment.timeline())) {
+    const auto end = *timelines.history(descendant)->end_of(segment.timeline());
+    if (end <= segment.start(size) || size.segno(end) != segment.segno(size)) continue;
+    if (target_directory_.find(wal::history_name(descendant)) && exists(descendant))
+      return std::nullopt;
+    if (!last || last->at < end) last = Left{end, descendant};
+  }
+  if (!last || own_wal_of(segment, size).end >= last->at) return std::nullopt;
+  return Gap{fmt::format("according to {}, timeline {} ends only at {}, which is in it",
+                         wal::history_name(last->by), segment.timeline(), last->at)};
 }
 
 /// Proof in one archive holds for all of them. (Consecutive partial segments prove nothing only if

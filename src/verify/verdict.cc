@@ -104,7 +104,8 @@ void Run::report_histories() {
 
 /// By the history of a later timeline that has no segments yet, its parent had more WAL: a receiver
 /// stores that file before it has caught up, so that it is not a gap yet. (With the first segment
-/// of the later timeline, it is: Planner::walk().)
+/// of the later timeline, it is: Planner::walk(). If this timeline was requested by its number, a
+/// recovery to its end is meant: WAL is missing, also in the segment with the switchpoint.)
 void Run::note_missing_end(wal::TimelineId timeline, Lsn end) {
   if (options_.to) return;
   const auto& size = cluster_.segment_size;
@@ -112,6 +113,27 @@ void Run::note_missing_end(wal::TimelineId timeline, Lsn end) {
   for (const auto descendant : timelines_.descendants(timeline)) {
     const auto history = timelines_.history(descendant);
     if (!later || *history->end_of(timeline) > *later->end_of(timeline)) later = history;
+  }
+  if (options_.timeline && later && *later->end_of(timeline) > end) {
+    const auto left = *later->end_of(timeline);
+    Finding finding;
+    finding.kind = FindingKind::gap;
+    finding.timeline = timeline;
+    finding.file = wal::SegmentName(timeline, size.segno(end), size).to_string();
+    finding.to_file =
+        wal::SegmentName(timeline, size.segno(Lsn(left.byte() - 1)), size).to_string();
+    finding.lsn = end;
+    finding.loss = LostRange{timeline, end, left};
+    finding.what = fmt::format(
+        "the sound WAL of timeline {} ends at {}, before {}, where timeline "
+        "{} begins",
+        timeline, end, left, later->timeline());
+    finding.hint =
+        "Look for these names, also with .partial, in the pg_wal of the servers and in other "
+        "archives (\"pgweir import\"). Without them, a recovery to the end of this timeline loses "
+        "WAL.";
+    report_.findings.push_back(std::move(finding));
+    return;
   }
   // (The segment of the switchpoint may exist on the later timeline only.)
   if (!later || size.segno(*later->end_of(timeline)) <= size.segno(end)) return;

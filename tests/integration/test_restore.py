@@ -203,6 +203,18 @@ def test_recovers_over_a_promotion(servers, receivers, new_archive, place, form)
     assert rows(first) == expected(20)
     first.stop("immediate")
 
+    # Without it, as in a copy without partial files, timeline 1 ends before the switchpoint, and timeline 2 lacks nothing.
+    for unfinished in archive.path.glob("00000001*.partial"):
+        unfinished.unlink()
+    third = recover(servers, backup, "third", primary, restore, recovery_target_timeline="2")
+    assert rows(third) == expected(30)
+    third.stop("immediate")
+    fourth = recover(servers, backup, "fourth", primary, partial, start=False, recovery_target_timeline="current")
+    fourth.start(wait=False)
+    assert fourth.process.wait(PATIENCE) != 0
+    assert "is missing in the archive: according to 00000002.history, timeline 1 ends only at" in fourth.last_log(400)
+    assert "opened" not in fourth.last_log(400)
+
 
 @pytest.mark.parametrize("major", [13, 15, 18])
 def test_a_lost_branch_is_not_restored_after_the_switchpoint(servers, receivers, new_archive, place, major):

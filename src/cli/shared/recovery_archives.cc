@@ -151,6 +151,7 @@ recovery::Way ArchivesOfRecovery::way(const archive::BackupPoint& backup,
           .read_front = [this](wal::Lsn at, auto into) { return read_front(at, into); },
           .is_being_written = [this](wal::Lsn at) { return is_being_written(at); },
           .missing_history = missing_history(backup),
+          .reached = timeline && !standby_ ? last_left() : std::nullopt,
           .no_promotion = no_promotion()};
 }
 
@@ -377,13 +378,18 @@ std::optional<wal::Lsn> ArchivesOfRecovery::goes_on(wal::Lsn at) {
 /// they leave it: `restore` does not report one of them as absent. Where that one starts, if it is
 /// after the segment with this position.
 std::optional<wal::Lsn> ArchivesOfRecovery::left_after(wal::Lsn at) {
+  const auto left = last_left();
+  if (!left || size_.segno(*left) <= size_.segno(at)) return std::nullopt;
+  return size_.start_of(*left);
+}
+
+/// The last position at which another timeline of the archive leaves the followed one.
+std::optional<wal::Lsn> ArchivesOfRecovery::last_left() {
   const auto timelines = archives_.timelines();
-  std::optional<wal::Lsn> start;
+  std::optional<wal::Lsn> last;
   for (const auto descendant : timelines.descendants(history_->timeline()))
-    if (const auto left = timelines.history(descendant)->end_of(history_->timeline());
-        left && size_.segno(*left) > size_.segno(at))
-      start = std::max(start, std::optional(size_.start_of(*left)));
-  return start;
+    last = std::max(last, timelines.history(descendant)->end_of(history_->timeline()));
+  return last;
 }
 
 /// By the store's manifest, WAL at or after a position that the store has lost: `restore` does not

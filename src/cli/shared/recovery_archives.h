@@ -61,6 +61,7 @@ class ArchivesOfRecovery final : public drill::Archives {
   std::optional<wal::TimelineId> newest_lost();
   std::optional<wal::Lsn> goes_on(wal::Lsn at);
   std::optional<wal::Lsn> left_after(wal::Lsn at);
+  std::optional<wal::Lsn> last_left();
   std::optional<wal::Lsn> told_after(wal::Lsn at);
   std::optional<wal::Lsn> recorded_after(wal::Lsn at);
   /// The first of these segments, and where the last one ends.

@@ -823,6 +823,82 @@ TEST(RestoreFile, EndsAPartialWhereTheTimelineWasLeftUnlessTheRecoveryStaysOnIt)
   }
 }
 
+/// Otherwise it would end before the switchpoint, although the timeline has WAL up to there. What a
+/// server that follows the new timeline gets stays as it is.
+TEST(RestoreFile, DoesNotEndTheRecoveryOfATimelineBeforeTheSwitchpointOfALaterOne) {
+  WalBuilder parent(plain());
+  parent.grow_to(kSize.start(5));
+  const auto switchpoint = parent.fork_point(kSize.start(3) + 500'000);
+  auto child = parent.fork(switchpoint, 2, 5);
+  child.grow_to(kSize.start(5));
+  struct Case {
+    const char* name;
+    bool chosen = true, follows_2 = false, parents = false, begun = false, finished = true;
+    wal::Lsn own{}, at{};
+    std::optional<ErrorKind> error{};
+  };
+  for (const auto& c :
+       {Case{.name = "to timeline 1", .at = switchpoint, .error = ErrorKind::gap},
+        Case{.name = "only the history",
+        .finished = false,
+        .at = switchpoint,
+        .error = ErrorKind::gap},
+        Case{.name = "to timeline 2, nothing of the segment",
+        .follows_2 = true,
+        .finished = false,
+        .at = switchpoint,
+        .error = ErrorKind::gap},
+        Case{.name = "to timeline 2, which was begun",
+        .follows_2 = true,
+        .begun = true,
+        .finished = false,
+        .at = switchpoint},
+        Case{.name = "to timeline 1, 2 was begun",
+        .begun = true,
+        .finished = false,
+        .at = switchpoint,
+        .error = ErrorKind::gap},
+        Case{.name = "the parent's is unfinished", .parents = true, .at = switchpoint},
+        Case{.name = "the server has it", .own = switchpoint, .at = switchpoint},
+        Case{.name = "the server has some",
+        .own = parent.complete_end(kSize.start(3) + 400'000),
+        .at = switchpoint,
+        .error = ErrorKind::gap},
+        Case{.name = "a standby, or by hand", .chosen = false, .at = switchpoint},
+        Case{.name = "left at its first byte", .at = kSize.start(3)},
+        Case{.name = "left before", .at = kSize.start(2) + 80}}) {
+    SCOPED_TRACE(c.name);
+    Scene scene;
+    for (const std::uint64_t segno : {1, 2}) scene.put(parent, segno);
+    if (c.parents) scene.put_partial(parent, kSize.start(3) + 300'000);
+    if (c.begun) scene.put_partial(child, kSize.start(3) + 600'000);
+    if (c.finished) scene.put(child, 3);
+    const auto history = fmt::format("1\t{}\treason\n", c.at);
+    scene.archive.put("00000002.history", test::as_bytes(history));
+    if (c.follows_2) scene.target.put("00000002.history", test::as_bytes(history));
+    if (c.own.valid()) {
+      auto own = copy(parent.bytes(kSize.start(3), c.own));
+      own.resize(kSize.bytes());
+      scene.target.put(name_of(1, 3), own);
+    }
+    scene.options.target_is_chosen = c.chosen;
+    scene.options.system_identifier = parent.options().system_identifier;
+    const auto outcome = scene.ask(1, 3);
+    EXPECT_EQ(outcome.error, c.error) << outcome.what;
+    if (!c.error) {
+      EXPECT_EQ(outcome.restored, false);
+      continue;
+    }
+    EXPECT_NE(outcome.what.find(fmt::format(
+                  "according to 00000002.history, timeline 1 ends only at {}", switchpoint)),
+              std::string::npos)
+        << outcome.what;
+    scene.options.up_to_hole = scene.options.partial = true;
+    if (c.begun) continue;
+    EXPECT_EQ(scene.ask(1, 3).restored, false) << "--until-gap";
+  }
+}
+
 /// A receiver begins a new timeline at the first byte of the segment in which it begins, and
 /// recovery asks for the newest timeline first.
 TEST(RestoreFile, TakesTheAncestorsWalAsLongAsTheNewTimelinesFileHasNotComeToItsBeginning) {

@@ -1371,6 +1371,40 @@ TEST(Verify, NotesThatTheEndOfAParentIsMissing) {
   EXPECT_THAT(report.notes, IsEmpty());
 }
 
+/// A recovery to the end of that timeline would end before.
+TEST(Verify, FindsThatTheRequestedTimelineEndsBeforeTheSwitchpointOfALaterOne) {
+  auto one = make_wal(20);
+  one.grow_to(kSize.start(8));
+  const auto left = one.fork_point(kSize.start(5) + 500'000);
+  auto two = promote(one, left, 2, 21);
+  two.grow_to(kSize.start(7));
+  ArchiveBuilder archive;
+  archive.segments(one, 1, 5).segments(two, 5, 7).history(2, history_line(1, left));
+  Options options;
+  options.timeline = 1;
+  const auto end = [&] {
+    const auto report = archive.verify(options);
+    EXPECT_TRUE(report.sound() || kinds(report) == "gap") << to_text(report);
+    if (report.sound()) return Lsn();
+    const auto& gap = report.findings.front();
+    EXPECT_EQ(gap.file, ArchiveBuilder::name(one, 5));
+    EXPECT_EQ(gap.to_file, gap.file);
+    EXPECT_EQ(gap.loss->to, left);
+    EXPECT_THAT(gap.what, HasSubstr(fmt::format("before {}, where timeline 2 begins", left)));
+    return gap.loss->from;
+  };
+  EXPECT_EQ(end(), kSize.start(5));
+  EXPECT_TRUE(archive.verify().sound());
+  const auto early = one.complete_end(kSize.start(5) + 300'000);
+  archive.partial(one, early);
+  EXPECT_EQ(end(), early);
+  options.to = kSize.start(4);
+  EXPECT_EQ(end(), Lsn());
+  options.to.reset();
+  archive.partial(one, left);
+  EXPECT_EQ(end(), Lsn());
+}
+
 TEST(Verify, FindsWhatIsWrongAboutTimelines) {
   struct Case {
     const char* name;

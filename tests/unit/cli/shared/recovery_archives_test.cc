@@ -300,6 +300,49 @@ TEST(ArchivesOfRecovery, HaveAHoleBeforeTheSwitchpointOfATimelineWithoutWal) {
   EXPECT_EQ(way.goes_on(kSize.start(3)), kSize.start(3));
 }
 
+/// If the timeline was requested: its partial segment was not copied, or was cut short.
+TEST(ArchivesOfRecovery, HaveAHoleWhereTheRequestedTimelineEndsBeforeTheSwitchpointOfAnother) {
+  WalBuilder one({.switch_every = 0});
+  one.grow_to(kSize.start(7));
+  const auto left = one.fork_point(kSize.start(5) + 500'000);
+  auto two = verify::promote(one, left, 2, 9);
+  two.grow_to(kSize.start(7));
+  const test::TemporaryDirectory archive;
+  put(archive, one, 1, 5);
+  put(archive, two, 5, 7);
+  archive.write("00000002.history", verify::history_line(1, left));
+  const auto point =
+      backup(one.fork_point(kSize.start(1) + 100'000), one.fork_point(kSize.start(1) + 200'000), 1);
+  const auto look = [&](std::optional<wal::TimelineId> timeline, const recovery::Target& target) {
+    ArchivesOfRecovery archives({.directories = {archive.path()}});
+    const auto way = archives.way(point, timeline);
+    return recovery::look_through(way, point, target, [] { return false; });
+  };
+  const auto hole = [&](wal::Lsn from) {
+    return fmt::format(
+        "WAL is missing in the archive, from {} to {}: {}; timeline 1 ends only there, as the "
+        "history of a later one shows",
+        from, left, ArchiveBuilder::name(one, 5));
+  };
+  EXPECT_EQ(look(1, {}).problem, hole(kSize.start(5)));
+  EXPECT_EQ(look(1, {}).obstacle, recovery::Obstacle::hole);
+  EXPECT_EQ(look(std::nullopt, {}).problem, "");
+  EXPECT_EQ(look(1, {.kind = recovery::Target::Kind::lsn, .lsn = kSize.start(3)}).problem, "");
+  EXPECT_EQ(look(1, {.kind = recovery::Target::Kind::lsn, .lsn = left}).problem,
+            hole(kSize.start(5)));
+  const auto put_partial = [&](wal::Lsn end) {
+    const auto front = ArchiveBuilder::content(one, 5).first(kSize.offset(end));
+    archive.write(ArchiveBuilder::name(one, 5, codec::Method::none, true),
+                  std::string(reinterpret_cast<const char*>(front.data()), front.size()));
+  };
+  const auto end = one.complete_end(kSize.start(5) + 300'000);
+  put_partial(end);
+  EXPECT_EQ(look(1, {}).problem, hole(end));
+  put_partial(left);
+  EXPECT_EQ(look(1, {}).problem, "");
+  EXPECT_EQ(look(1, {}).position, left);
+}
+
 /// As `restore` has it, which stops a server that requests one of them.
 TEST(ArchivesOfRecovery, HaveAHoleWhereASegmentExistsThatIsNotRead) {
   WalBuilder one({.switch_every = 0});
