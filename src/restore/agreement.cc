@@ -16,6 +16,12 @@ namespace weir::restore {
 
 namespace {
 
+/// Of differences, bytes that no reader uses are few.
+constexpr std::size_t kMostUnused = 16;
+constexpr const char* kUnused =
+    "{} and {} differ in bytes that no reader uses, at offset {} in the segment: one of them was "
+    "changed on its disk";
+
 /// For who reads only to check.
 class Nowhere final : public Output {
  public:
@@ -99,7 +105,6 @@ bool are_unused(std::vector<std::uint64_t> offsets, const Fetched& checked, io::
 /// Contradiction if it is.
 void compare(Archives& archives, SegmentCheck& check, const Fetched& checked, io::Bytes& content,
              const Copy& other, Log& log) {
-  constexpr std::size_t kMostUnused = 16;
   auto& shelf = archives.shelf(other.archive);
   const auto found =
       differences(content, shelf, other.name, checked.size, checked.records_end, kMostUnused + 1);
@@ -112,10 +117,8 @@ void compare(Archives& archives, SegmentCheck& check, const Fetched& checked, io
   check.check_seam_of(theirs, source);
   check.check_long_record_of(theirs, source);
   if (found.size() <= kMostUnused && are_unused(found, checked, content))
-    return log.warning(
-        "{} and {} differ in bytes that no reader uses, at offset {} in the segment: one of them "
-        "was changed on its disk",
-        archives.path_of(checked.copy()), archives.path_of(other), found.front());
+    return log.warning(kUnused, archives.path_of(checked.copy()), archives.path_of(other),
+                       found.front());
   const bool forms = other.archive == checked.archive;
   throw Contradiction(ErrorKind::conflict,
                       forms ? "two files of the segment are valid, but different"
@@ -129,15 +132,42 @@ void compare(Archives& archives, SegmentCheck& check, const Fetched& checked, io
           "pgweir verify shows which one is consistent with the adjacent segments.");
 }
 
-/// `content` reads the valid part of `one` up to `upto`, which the other must have as well.
-void require_same_bytes(Archives& archives, const Copy& one, const Copy& other, io::Bytes& content,
-                        wal::SegmentSize size, std::uint64_t upto) {
-  const auto found = differences(content, archives.shelf(other.archive), other.name, size, upto, 1);
+/// `content` reads the valid part of `best` up to `upto`, which the other must have as well. No
+/// checksum of these files covers the end of the record that began in the segment before: if it is
+/// damaged in the other file, that is logged; if in `best`, it is thrown.
+void require_same_bytes(Archives& archives, SegmentCheck& check, const Partial& best,
+                        const Partial& other, io::Bytes& content, wal::SegmentSize size,
+                        std::uint64_t upto, Log& log) {
+  auto& shelf = archives.shelf(other.copy.archive);
+  const auto found = differences(content, shelf, other.copy.name, size, upto, kMostUnused + 1);
   if (found.empty()) return;
+  const auto part = [&](const Partial& of) {
+    return Fetched{.source = of.copy.name,
+                   .archive = of.copy.archive,
+                   .identity = {},
+                   .size = size,
+                   .first_record = of.first_record,
+                   .records_end = upto,
+                   .previous_record = of.previous_record};
+  };
+  const auto bytes = archive::SegmentBytes::open(shelf, other.copy.name, size);
+  if (!bytes) throw system_error(ENOENT, "the partial segment was removed");
+  const auto start = best.copy.name.segment.start(size);
+  ContentSource theirs(start, *bytes), ours(start, content);
+  try {
+    check.check_seam_of(part(other), theirs);
+  } catch (const Error& damage) {
+    if (damage.kind() != ErrorKind::damage) throw;
+    return log.error(damage);
+  }
+  check.check_seam_of(part(best), ours);
+  if (found.size() <= kMostUnused && are_unused(found, part(best), content))
+    return log.warning(kUnused, archives.path_of(best.copy), archives.path_of(other.copy),
+                       found.front());
   throw Contradiction(ErrorKind::conflict,
                       "two partial files of the segment are valid, but different")
-      .with("file", archives.path_of(one))
-      .with("and", archives.path_of(other))
+      .with("file", archives.path_of(best.copy))
+      .with("and", archives.path_of(other.copy))
       .with("offset in the segment", found.front())
       .hint(
           "One of them belongs to another history of the cluster: two servers were primary on one "
@@ -203,9 +233,9 @@ void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& c
   });
 }
 
-void require_longest(Archives& archives, const Partial& best, const std::vector<Partial>& others,
-                     wal::SegmentSize size, const Options& options, std::optional<wal::Lsn> left,
-                     Log& log) {
+void require_longest(Archives& archives, SegmentCheck& check, const Partial& best,
+                     const std::vector<Partial>& others, wal::SegmentSize size,
+                     const Options& options, std::optional<wal::Lsn> left, Log& log) {
   const bool has_all = left && best.cut >= *left;
   const auto start = best.copy.name.segment.start(size);
   for (const auto& other : others) {
@@ -224,7 +254,7 @@ void require_longest(Archives& archives, const Partial& best, const std::vector<
     const auto content =
         archive::SegmentBytes::open(archives.shelf(best.copy.archive), best.copy.name, size);
     if (!content) throw system_error(ENOENT, "the partial segment was removed");
-    require_same_bytes(archives, best.copy, other.copy, *content, size, agreed - start);
+    require_same_bytes(archives, check, best, other, *content, size, agreed - start, log);
   }
 }
 

@@ -36,9 +36,9 @@ void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& c
 /// up to their ends (a Contradiction otherwise), and that none of them has WAL beyond `best` after
 /// a damaged place (throws its error, unless options.partial_damaged). Damage without consequence
 /// is logged. `left`: the history leaves the timeline there, and no later WAL is needed.
-void require_longest(Archives& archives, const Partial& best, const std::vector<Partial>& others,
-                     wal::SegmentSize size, const Options& options, std::optional<wal::Lsn> left,
-                     Log& log);
+void require_longest(Archives& archives, SegmentCheck& check, const Partial& best,
+                     const std::vector<Partial>& others, wal::SegmentSize size,
+                     const Options& options, std::optional<wal::Lsn> left, Log& log);
 
 /// True if the copy has the same first `upto` bytes as `content`. Throws as
 /// archive::read_segment() does.

@@ -568,7 +568,7 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
   const bool reaches_it = left && best->cut >= left->at;
   if (best->damage && !options_.partial_damaged && !reaches_it) throw damage_of(*best);
   if (best->damage) log_.error(*best->damage);
-  require_longest(archives_, *best, others, size, options_,
+  require_longest(archives_, check_, *best, others, size, options_,
                   left ? std::optional(left->at) : std::nullopt, log_);
 
   std::uint64_t keep = 0;

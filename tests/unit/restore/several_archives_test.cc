@@ -613,6 +613,41 @@ TEST(SeveralArchives, RefusePartialsOfTwoHistories) {
   EXPECT_NE(outcome.what.find("/b/"), std::string::npos);
 }
 
+TEST(SeveralArchives, DoNotTakeAChangedByteOfAPartialForAnotherHistory) {
+  WalBuilder wal(plain());
+  wal.grow_to(kSize.start(2) + 1'000'000);
+  wal.append_random(70'000);  // over the boundary
+  wal.grow_to(kSize.start(4));
+  const auto& records = wal.records();
+  const auto padded = std::find_if(records.begin(), records.end(), [](const auto& record) {
+    return record.start > kSize.start(3) + 100'000 && record.length % 8 == 1 &&
+           record.start.byte() / wal::kPageSize == (record.end.byte() - 1) / wal::kPageSize;
+  });
+  const auto padding = kSize.offset(wal::Lsn(padded->end.byte() - 1));
+  constexpr std::uint64_t kHeader = 9 * wal::kPageSize + 21, kOverBoundary = 1'000;
+  const auto file = name_of(1, 3) + ".partial";
+  for (const bool longest : kBoth)
+    for (const auto changed : {padding, kHeader, kOverBoundary})
+      for (const bool reversed : kBoth) {
+        SCOPED_TRACE(::testing::Message() << longest << changed << reversed);
+        Scene scene;
+        scene.reversed = reversed;
+        scene.options.partial = true;
+        scene.a.segments(wal, 1, 3).partial(wal, kSize.start(3) + (longest ? 400'000 : 600'000));
+        scene.b.segments(wal, 1, 3).partial(wal, kSize.start(3) + 500'000);
+        scene.b.flip(file, changed, 4);
+        const auto outcome = scene.ask(1, 3);
+        EXPECT_NE(scene.told("differ in bytes that no reader uses"), changed == kOverBoundary);
+        if (changed == kOverBoundary && longest) {
+          EXPECT_EQ(outcome.error, ErrorKind::damage) << outcome.what;
+          EXPECT_NE(outcome.what.find("/b/" + file), std::string::npos) << outcome.what;
+          continue;
+        }
+        EXPECT_EQ(outcome.restored, true) << outcome.what;
+        EXPECT_TRUE(scene.told("/b/" + file)) << scene.log.text;
+      }
+}
+
 TEST(SeveralArchives, HaveOneHistoryOfATimeline) {
   WalBuilder wal(plain());
   wal.grow_to(kSize.start(5));
