@@ -1,7 +1,8 @@
 #include "archive/other_forms.h"
 
+#include <algorithm>
+
 #include "archive/forms.h"
-#include "archive/listing.h"
 
 namespace weir::archive {
 
@@ -15,6 +16,19 @@ std::optional<OtherFile> parse_other_form(std::string_view name) {
       return OtherFile{history->timeline, {}, &form};
   }
   return std::nullopt;
+}
+
+std::optional<SegmentFileName> parse_rsync_copy(std::string_view name, const Listing& listing) {
+  constexpr std::size_t kRandom = 7;  // with the dot before it; of mkstemp()
+  if (name.size() <= kRandom || !name.starts_with('.') || name[name.size() - kRandom] != '.')
+    return std::nullopt;
+  const auto copied = SegmentFileName::parse(name.substr(1, name.size() - 1 - kRandom));
+  const bool exists =
+      copied &&
+      std::any_of(listing.segments.begin(), listing.segments.end(), [&](const SegmentEntry& entry) {
+        return entry.name.segment == copied->segment && (copied->partial || !entry.name.partial);
+      });
+  return exists ? std::nullopt : copied;
 }
 
 }  // namespace weir::archive

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string_view>
 
+#include "archive/listing.h"
 #include "wal/segment.h"
 
 namespace weir::archive {
@@ -29,5 +30,12 @@ struct OtherFile {
 };
 /// "000000010000000000000002.bz2", "00000002.history.xz"; nullopt for any other name.
 [[nodiscard]] std::optional<OtherFile> parse_other_form(std::string_view name);
+
+/// The file that rsync was copying under this hidden name, such as
+/// ".000000010000000000000002.zst.x3F9aQ": it does so until the file is complete, and leaves it if
+/// it is interrupted. nullopt for other names, and if `listing` has the segment, complete if it was
+/// a complete one.
+[[nodiscard]] std::optional<SegmentFileName> parse_rsync_copy(std::string_view name,
+                                                              const Listing& listing);
 
 }  // namespace weir::archive

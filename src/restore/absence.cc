@@ -147,6 +147,14 @@ std::optional<Unread> unread_segment(const std::string& name) {
   return Unread{other->segment, fmt::format(kNoFile, name)};
 }
 
+std::optional<Unread> copied_segment(const std::string& name, const archive::Listing& listing) {
+  const auto copied = archive::parse_rsync_copy(name, listing);
+  if (!copied) return std::nullopt;
+  return Unread{copied->segment,
+                fmt::format("{} exists, which rsync has not copied completely", name),
+                copied->partial};
+}
+
 std::vector<SegmentFileName> unfinished_behind(wal::SegmentName segment,
                                                const archive::Listing& listing,
                                                wal::SegmentSize size,

@@ -65,9 +65,14 @@ struct KnownHole {
 struct Unread {
   wal::SegmentName segment;
   std::string what;
+  bool partial = false;  ///< it proves nothing about the segments before it
 };
 /// nullopt for any other name.
 [[nodiscard]] std::optional<Unread> unread_segment(const std::string& name);
+/// Likewise, by the hidden name of a copy that rsync has not finished
+/// (archive::parse_rsync_copy()).
+[[nodiscard]] std::optional<Unread> copied_segment(const std::string& name,
+                                                   const archive::Listing& listing);
 
 /// The partial segments that follow `segment`, itself partial, without a hole between; in order.
 [[nodiscard]] std::vector<archive::SegmentFileName> unfinished_behind(

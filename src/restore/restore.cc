@@ -84,6 +84,7 @@ class Restorer {
   /// `published`: it exists, but is incomplete: that it was stored proves nothing then.
   Finding look_for_absent(wal::SegmentName segment, bool published = false);
   Absence judge_absent(wal::SegmentName segment, const Finding& finding, wal::SegmentSize size);
+  std::optional<Gap> copied_in_part(wal::SegmentName segment);
   std::optional<Gap> missing_before_switchpoint(wal::SegmentName segment,
                                                 const archive::Timelines& timelines,
                                                 wal::SegmentSize size);
@@ -426,11 +427,26 @@ Restorer::Finding Restorer::look_for_absent(wal::SegmentName segment, bool publi
   // (A standby requests it again, perhaps from a copy of the archive that is still being updated.)
   if (absent != nullptr && !finding.settled && !options_.standby) {
     auto gap = archives_.recorded(segment);
+    if (!gap) gap = copied_in_part(segment);
     if (!gap && options_.target_is_chosen)
       gap = missing_before_switchpoint(segment, finding.timelines, *size);
     if (gap) finding.absence = std::move(*gap);
   }
   return finding;
+}
+
+/// This segment exists where the archive was copied from, or a later complete one.
+std::optional<Gap> Restorer::copied_in_part(wal::SegmentName segment) {
+  const auto all = archives_.listing();
+  std::optional<Gap> gap;
+  archives_.ask_each([&](std::size_t i) {
+    for (const auto& name : archives_.at(i).listing().hidden)
+      if (const auto copied = copied_segment(name, all);
+          copied && copied->segment.timeline() == segment.timeline() &&
+          (copied->partial ? segment == copied->segment : segment <= copied->segment))
+        gap = Gap{copied->what};
+  });
+  return gap;
 }
 
 /// By the history of a descendant, this timeline has WAL in the segment, and no archive has a file

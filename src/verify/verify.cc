@@ -397,6 +397,13 @@ void Run::check_names() {
     report_.notes.push_back(fmt::format("{} {} not checked: the format is not supported, {}\"{}\"",
                                         counted(packed, "file"), packed == 1 ? "is" : "are",
                                         packed == 1 ? "" : "such as ", example_packed));
+  for (const auto& name : listing_.hidden)
+    if (const auto copied = archive::parse_rsync_copy(name, listing_))
+      report_.notes.push_back(
+          fmt::format("\"{}\" is a copy that rsync has not finished: the archive does not have {}. "
+                      "Unless rsync "
+                      "is running, run it again",
+                      name, copied->to_string()));
   const auto& size = cluster_.segment_size;
   for (const auto& entry : listing_.segments) {
     const auto& segment = entry.name.segment;

@@ -435,18 +435,24 @@ std::pair<std::optional<restore::Unread>, std::optional<wal::Lsn>> ArchivesOfRec
     wal::Lsn at) {
   std::optional<restore::Unread> first;
   std::optional<wal::Lsn> end;
+  const auto take = [&](restore::Unread unread) {
+    if (!unread.segment.fits(size_)) return;
+    const auto& segment = unread.segment;
+    const auto behind = segment.start(size_) + size_.bytes();
+    if (behind <= at || (unread.partial && segment.start(size_) > at) ||
+        archive::timeline_of_segment(*history_, segment.segno(size_), size_) != segment.timeline())
+      return;
+    end = std::max(end, std::optional(behind));
+    if (!first || segment.start(size_) < first->segment.start(size_)) first = std::move(unread);
+  };
+  const auto all = archives_.listing();
   archives_.ask_each([&](std::size_t each) {
-    for (const auto& name : archives_.at(each).listing().foreign) {
-      auto unread = restore::unread_segment(name);
-      if (!unread || !unread->segment.fits(size_)) continue;
-      const auto& segment = unread->segment;
-      const auto behind = segment.start(size_) + size_.bytes();
-      if (behind <= at || archive::timeline_of_segment(*history_, segment.segno(size_), size_) !=
-                              segment.timeline())
-        continue;
-      end = std::max(end, std::optional(behind));
-      if (!first || segment.start(size_) < first->segment.start(size_)) first = std::move(unread);
-    }
+    const auto& listing = archives_.at(each).listing();
+    for (const auto& name : listing.foreign)
+      if (auto unread = restore::unread_segment(name)) take(std::move(*unread));
+    if (standby_) return;
+    for (const auto& name : listing.hidden)
+      if (auto copied = restore::copied_segment(name, all)) take(std::move(*copied));
   });
   return {std::move(first), end};
 }

@@ -247,6 +247,27 @@ TEST(JudgeAbsent, TakesAFormatThatIsNotSupportedForAGap) {
   EXPECT_FALSE(history(3, "00000002.history.bz2"));
 }
 
+TEST(CopiedSegment, IsByTheNameOfRsyncUnlessTheArchiveHasTheSegment) {
+  sim::SimDisk disk;
+  fill(disk, {"1:3", "1:4.partial"}, {});
+  const auto listing = archive::list_archive(*disk.open());
+  const auto copied = [&](const std::string& file, const char* random = ".x3F9aQ") {
+    return copied_segment("." + file_name(file) + random, listing).has_value();
+  };
+  EXPECT_TRUE(copied("1:5"));
+  EXPECT_TRUE(copied("1:5.zst"));
+  EXPECT_TRUE(copied("1:5.partial"));
+  EXPECT_TRUE(copied("1:4.gz"));
+  EXPECT_FALSE(copied("1:4.partial"));
+  EXPECT_FALSE(copied("1:3.zst"));
+  EXPECT_FALSE(copied("1:5.zst", ".x3F9a"));
+  EXPECT_FALSE(copied("1:5.zst", ""));
+  EXPECT_FALSE(copied("1:5.tmp"));
+  EXPECT_FALSE(copied_segment(".x3F9aQ", listing));
+  EXPECT_EQ(copied_segment("." + file_name("1:5.zst") + ".x3F9aQ", listing)->what,
+            "." + file_name("1:5.zst") + ".x3F9aQ exists, which rsync has not copied completely");
+}
+
 TEST(JudgeAbsentHistory, IsAGapIfTheTimelineExisted) {
   struct Case {
     const char* name;

@@ -348,6 +348,31 @@ TEST(RestoreFile, MissesTheHistoryThatTheRecordOfALostBranchNames) {
   EXPECT_EQ(scene.ask("00000003.history").restored, false) << "of another cluster";
 }
 
+TEST(RestoreFile, MissesASegmentThatRsyncHasNotCopiedCompletely) {
+  Scene scene;
+  WalBuilder wal(plain());
+  scene.put(wal, 1);
+  const auto name = "." + name_of(1, 3) + ".zst.x3F9aQ";
+  scene.archive.put(name, test::bytes_of("x"));
+  for (const std::uint64_t segno : {2, 3}) {
+    const auto outcome = scene.ask(1, segno);
+    EXPECT_EQ(outcome.error, ErrorKind::gap);
+    EXPECT_NE(outcome.what.find(name + " exists"), std::string::npos) << outcome.what;
+  }
+  EXPECT_EQ(scene.ask(1, 4).restored, false);
+  EXPECT_EQ(scene.ask(2, 3).restored, false);
+  scene.options.standby = true;
+  EXPECT_EQ(scene.ask(1, 3).restored, false) << "it requests the segment again";
+  scene.options.standby = false;
+  for (const std::uint64_t segno : {2, 3}) scene.put(wal, segno);
+  EXPECT_EQ(scene.ask(1, 3).restored, true);
+  // Of a partial segment, that one alone.
+  scene.archive.erase(name);
+  scene.archive.put("." + name_of(1, 5) + ".partial.x3F9aQ", test::bytes_of("x"));
+  EXPECT_EQ(scene.ask(1, 4).restored, false);
+  EXPECT_EQ(scene.ask(1, 5).error, ErrorKind::gap);
+}
+
 TEST(RestoreFile, LeavesAGapToTheServerIfItHasTheWholeSegmentItself) {
   Scene scene;
   WalBuilder wal(plain());

@@ -682,6 +682,18 @@ TEST(Verify, TellsOfFilesInAFormatThatIsNotSupported) {
               Contains("1 file is not checked: the format is not supported, \"" + packed + "\""));
 }
 
+TEST(Verify, NotesThatRsyncHasNotCopiedASegmentCompletely) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(4));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 3);
+  const auto name = "." + ArchiveBuilder::name(wal, 3) + ".zst.x3F9aQ";
+  archive.disk.put(name, test::bytes_of("x"));
+  EXPECT_THAT(archive.verify().notes, ElementsAre(HasSubstr("\"" + name + "\" is a copy")));
+  archive.segments(wal, 3, 4);
+  EXPECT_THAT(archive.verify().notes, IsEmpty());
+}
+
 /// Such as gzip writes it: the final name first. It does not grow, so it is damaged.
 TEST(Verify, TellsASecondFormThatIsNotBeingWrittenAnyMore) {
   auto wal = make_wal();

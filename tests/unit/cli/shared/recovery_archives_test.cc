@@ -355,8 +355,14 @@ TEST(ArchivesOfRecovery, HaveAHoleWhereASegmentExistsThatIsNotRead) {
     const auto way = archives.way(point, std::nullopt);
     return recovery::look_through(way, point, {}, [] { return false; }).problem;
   };
-  const test::TemporaryDirectory packed, link, partial, other;
-  for (const auto* archive : {&packed, &link, &partial, &other}) put(*archive, one, 1, 3);
+  const test::TemporaryDirectory packed, link, partial, other, copied;
+  for (const auto* archive : {&packed, &link, &partial, &other, &copied}) put(*archive, one, 1, 3);
+  copied.write("." + name(3) + ".zst.x3F9aQ", "x");
+  EXPECT_EQ(look(copied), "WAL is missing in the archive, from 0/300000 to 0/400000: " + name(3) +
+                              "; ." + name(3) +
+                              ".zst.x3F9aQ exists, which rsync has not copied completely");
+  put(copied, one, 3, 4);
+  EXPECT_EQ(look(copied), "");
   packed.write(name(4) + ".bz2", "x");
   packed.write(name(3) + ".xz", "x");
   EXPECT_EQ(look(packed), "WAL is missing in the archive, from 0/300000 to 0/500000: " + name(3) +
