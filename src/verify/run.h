@@ -35,6 +35,7 @@ class Run {
   void work(ChunkCheck& check);
   void report_histories();
   void note_missing_end(wal::TimelineId timeline, wal::Lsn end);
+  void find_unread_end();
   void judge_gaps();
   [[nodiscard]] bool has_more_in(const Finding& gap, const archive::Listing& now) const;
   void judge_vanished();

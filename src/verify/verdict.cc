@@ -9,6 +9,7 @@
 #include "archive/find_losses.h"
 #include "archive/look_again.h"
 #include "archive/losses.h"
+#include "archive/other_forms.h"
 #include "archive/unvouched.h"
 #include "base/units.h"
 #include "verify/run.h"
@@ -143,6 +144,49 @@ void Run::note_missing_end(wal::TimelineId timeline, Lsn end) {
       "not caught up receives it; otherwise, look for it in the pg_wal of the servers (\"pgweir "
       "import\")",
       timeline, end, wal::history_name(later->timeline()), *later->end_of(timeline)));
+}
+
+/// Segments after the end of a history that exist in a format that is not read: no recovery passes
+/// that end. (One before it is found by the names: Planner::walk().)
+void Run::find_unread_end() {
+  const auto& size = cluster_.segment_size;
+  const auto last_segno = scope().last_segno;
+  for (const auto& path : plan_.paths) {
+    if (path.steps.empty()) continue;
+    const auto& last = path.steps.back();
+    const bool is_partial = last.node && !plan_.nodes[*last.node].is_finished();
+    const auto first = last.segno + (is_partial ? 0 : 1);
+    auto behind = first;
+    std::string name;
+    const archive::OtherForm* form = nullptr;
+    for (const auto& each : listing_.foreign) {
+      const auto file = archive::parse_other_form(each);
+      if (!file || !file->segment || !file->segment->fits(size)) continue;
+      const auto segno = file->segment->segno(size);
+      if (segno < behind || segno > last_segno.value_or(segno) ||
+          archive::timeline_of_segment(path.history, segno, size) != file->timeline)
+        continue;
+      behind = segno + 1;
+      name = each;
+      form = file->form;
+    }
+    if (form == nullptr) continue;
+    Finding finding;
+    finding.kind = FindingKind::gap;
+    finding.timeline = archive::timeline_of_segment(path.history, first, size);
+    finding.file = wal::SegmentName(finding.timeline, first, size).to_string();
+    finding.to_file = wal::SegmentName(archive::timeline_of_segment(path.history, behind - 1, size),
+                                       behind - 1, size)
+                          .to_string();
+    finding.lsn = size.start(first);
+    finding.loss = LostRange{finding.timeline, size.start(first), size.start(behind)};
+    finding.what = fmt::format(
+        "WAL up to {} exists, in a format that is not supported ({}): no "
+        "recovery passes the end of the WAL before it",
+        name, form->name);
+    finding.hint = fmt::format("Unpack each such file with \"{}\".", form->unpack);
+    report_.findings.push_back(std::move(finding));
+  }
 }
 
 /// Segments that were removed during the run: a prune removes the oldest; anything else is a gap.

@@ -43,6 +43,7 @@ Report Run::run() {
   check_segments();
   find_minimal_wal();
   report_histories();
+  find_unread_end();
   judge_gaps();
   judge_vanished();
   judge_losses();

@@ -682,6 +682,38 @@ TEST(Verify, TellsOfFilesInAFormatThatIsNotSupported) {
               Contains("1 file is not checked: the format is not supported, \"" + packed + "\""));
 }
 
+/// "pgweir recover" and "pgweir restore" do not pass the end before it.
+TEST(Verify, FindsThatTheNewestSegmentIsInAFormatThatIsNotSupported) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(8));
+  const auto name = [&](std::uint64_t segno) { return ArchiveBuilder::name(wal, segno); };
+  ArchiveBuilder archive;
+  archive.segments(wal, 2, 4);
+  archive.disk.put(name(1) + ".bz2", test::bytes_of("x"));
+  archive.disk.put(name(3) + ".bz2", test::bytes_of("x"));
+  EXPECT_TRUE(archive.verify().sound()) << "all of what follows is there";
+  archive.disk.put("00000002" + name(5).substr(8) + ".bz2", test::bytes_of("x"));
+  EXPECT_TRUE(archive.verify().sound()) << "of another timeline";
+  for (const std::uint64_t segno : {4, 5})
+    archive.disk.put(name(segno) + ".xz", test::bytes_of("x"));
+  auto report = archive.verify();
+  ASSERT_EQ(kinds(report), "gap") << to_text(report);
+  EXPECT_EQ(report.findings[0].file, name(4));
+  EXPECT_EQ(report.findings[0].to_file, name(5));
+  EXPECT_EQ(report.findings[0].loss, (LostRange{1, kSize.start(4), kSize.start(6)}));
+  EXPECT_THAT(report.findings[0].what, HasSubstr(name(5) + ".xz exists"));
+  EXPECT_THAT(report.findings[0].hint, HasSubstr("xz -d"));
+  Options options;
+  options.to = kSize.start(4);
+  EXPECT_TRUE(archive.verify(options).sound());
+  archive.partial(wal, wal.complete_end(kSize.start(5) + 300'000));
+  report = archive.verify();
+  ASSERT_THAT(report.findings, SizeIs(2)) << to_text(report);
+  EXPECT_EQ(report.findings[1].loss, (LostRange{1, kSize.start(5), kSize.start(6)}));
+  archive.segments(wal, 4, 6);
+  EXPECT_TRUE(archive.verify().sound());
+}
+
 TEST(Verify, NotesThatRsyncHasNotCopiedASegmentCompletely) {
   auto wal = make_wal();
   wal.grow_to(kSize.start(4));
