@@ -116,9 +116,13 @@ class Planner {
     const auto first = scope_.first_segno.value_or(there.empty() ? 0 : there.begin()->first);
     auto last = scope_.last_segno;
     if (!last) last = there.empty() ? first : std::max(first, there.rbegin()->first);
-    std::uint64_t last_finished = 0;
-    for (const auto& [segno, node] : there)
-      if (plan_.nodes[node].is_finished()) last_finished = segno;
+    // WAL of later segments proves that those before one were completed: of a row of partial ones,
+    // as a receiver may have, only if it is not the last row.
+    std::uint64_t behind_completed = 0;
+    for (auto before = there.end(), each = there.begin(); each != there.end(); before = each++)
+      if (plan_.nodes[each->second].is_finished() ||
+          (before != there.end() && before->first + 1 < each->first))
+        behind_completed = each->first;
     // A hole of a million segments (one stray file far ahead) is one step.
     for (auto segno = first; segno <= *last;) {
       const auto next = there.lower_bound(segno);
@@ -129,7 +133,7 @@ class Planner {
         segno = behind;
         continue;
       }
-      const bool inside = !plan_.nodes[next->second].is_finished() && segno < last_finished;
+      const bool inside = !plan_.nodes[next->second].is_finished() && segno < behind_completed;
       if (inside) gap(path, segno, segno + 1, &plan_.nodes[next->second]);
       path.steps.push_back({segno, next->second, inside});
       ++segno;

@@ -34,7 +34,7 @@ struct Path {
   struct Step {
     std::uint64_t segno = 0;
     std::optional<std::size_t> node = std::nullopt;  ///< nullopt: nothing here
-    /// The node has only a .partial, and complete segments follow: treated as missing.
+    /// The node has only a .partial, and a complete segment or a gap follows: treated as missing.
     bool unfinished_inside = false;
   };
   std::vector<Step> steps{};  ///< every segment from the first to the last that counts

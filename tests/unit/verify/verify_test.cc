@@ -834,6 +834,34 @@ TEST(Verify, CountsNoWalAsLostOfWhichAnotherFileIsValid) {
 
 /// A power failure tears an unfinished segment also where nothing tells before the next one: in the
 /// record over its end.
+/// As `pgweir status` has it: the gap begins with the first of them.
+TEST(Verify, TakesARowOfPartialSegmentsBeforeAGapForMissing) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(9));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 3);
+  const auto partial = [&](std::uint64_t segno) {
+    archive.partial(wal, wal.complete_end(kSize.start(segno) + 300'000));
+  };
+  const auto missing = [&] {
+    std::vector<std::uint64_t> found;
+    for (const auto& finding : archive.verify().findings) {
+      EXPECT_EQ(finding.kind, FindingKind::gap);
+      for (auto at = finding.loss->from; at < finding.loss->to; at = at + kSize.bytes())
+        found.push_back(kSize.segno(at));
+    }
+    return found;
+  };
+  for (const std::uint64_t segno : {3, 5}) partial(segno);
+  EXPECT_THAT(missing(), ElementsAre(3, 4));
+  partial(7);
+  EXPECT_THAT(missing(), ElementsAre(3, 4, 5, 6));
+  // A receiver may have several.
+  for (const std::uint64_t segno : {4, 6}) partial(segno);
+  const auto report = archive.verify();
+  EXPECT_EQ(kinds(report).find("gap"), std::string::npos) << to_text(report);
+}
+
 TEST(Verify, BlamesNoSegmentForAnUnfinishedOneBeforeIt) {
   auto wal = make_wal();
   wal.grow_to(Lsn(kSize.start(3).byte() - 1000));
