@@ -78,7 +78,13 @@ Error damaged(io::Shelf& archive) {
 }  // namespace
 
 std::optional<KeptSlots> read_slots(io::Shelf& archive) {
-  const auto content = read_record_file(archive, std::string(kSlotsName), kLargest);
+  const std::string name(kSlotsName);
+  auto content = read_record_file(archive, name, kLargest);
+  if (!content && archive.find(name)) {
+    // It was written just now, or is a symbolic link without a target.
+    content = read_record_file(archive, name, kLargest);
+    if (!content) throw damaged(archive);
+  }
   if (!content) return std::nullopt;
   try {
     return parse(*content);

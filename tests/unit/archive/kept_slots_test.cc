@@ -4,9 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <filesystem>
 #include <random>
 
 #include "base/error.h"
+#include "io/posix_directory.h"
+#include "support/backup_builder.h"
 #include "support/bytes.h"
 #include "support/error_of.h"
 #include "support/sim_disk.h"
@@ -81,6 +84,15 @@ TEST(KeptSlots, ThatCannotBeReadAreNoEmptyOnes) {
     EXPECT_EQ(error.kind(), ErrorKind::damage);
     EXPECT_THAT(error.what(), ::testing::HasSubstr(std::string(kSlotsName)));
   }
+}
+
+/// Such as one into a file system that is not mounted.
+TEST(KeptSlots, OfALinkWithoutATargetAreNoEmptyOnes) {
+  const test::TemporaryDirectory archive;
+  const auto directory = io::open_directory(archive.path());
+  EXPECT_EQ(read_slots(*directory), std::nullopt);
+  std::filesystem::create_symlink("/nowhere/slots", archive.path(std::string(kSlotsName)));
+  EXPECT_EQ(error_of([&] { static_cast<void>(read_slots(*directory)); }).kind(), ErrorKind::damage);
 }
 
 TEST(SlotsLock, IsHadByOneAtATime) {
