@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -58,7 +59,9 @@ def waldump_end(directory, names):
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     where = None
     if "error in WAL record at" in done.stderr:
-        where = done.stderr.split("error in WAL record at ")[1].split(":")[0]
+        # The record that it could read last, and the one that it could not, if its message has it. Between them are up to
+        # two segments: after a switch, nothing of the first one is read.
+        where = re.findall(r"(?:error in WAL|in) record at ([0-9A-F]+/[0-9A-F]+)", done.stderr)[-1]
     return done.returncode == 0, where, done.stderr
 
 

@@ -622,7 +622,7 @@ TEST(Check, NamesWhatIsMissingAndWhatToRun) {
               ::testing::ElementsAre("pgweir import -D '/srv/a wal' SOURCE",
                                      "pgweir ack -D '/srv/a wal' hole-1-0-4000000"));
   EXPECT_TRUE(finding.since);
-  report.holes[0].acknowledged.emplace();
+  report.holes[0].acknowledged = archive::Loss::Acknowledgement{};
   EXPECT_THAT(check(report, {}).findings[0].commands, ::testing::IsEmpty());
 }
 

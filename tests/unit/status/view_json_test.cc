@@ -118,7 +118,7 @@ ReceiverView full() {
     loss.begin = wal::Lsn(0x3000000);
     loss.end = wal::Lsn(0x4000000);
     loss.commits = 7;
-    loss.acknowledged.emplace();
+    loss.acknowledged = archive::Loss::Acknowledgement{};
     view.losses.push_back(loss);
   }
   view.slot = "weir";
