@@ -451,27 +451,27 @@ std::optional<Gap> Restorer::copied_in_part(wal::SegmentName segment) {
 
 /// By the history of a descendant, this timeline has WAL in the segment, and no archive has a file
 /// of it. A server that follows this timeline would end its recovery before that WAL. A server that
-/// follows a descendant requests this segment only if it did not get the descendant's: if that is
-/// unfinished, the recovery ends before it, as at any unfinished segment without --partial. (Only
-/// for a server that has chosen its target: a standby finds the descendant only after this segment
-/// was reported as absent.)
+/// follows a descendant, whose history it has then, requests this segment only if it did not get
+/// the descendant's, of which no later WAL is here: the recovery ends before it, as at any
+/// unfinished segment. So it does if the archive has nothing of the descendant but its history,
+/// since a receiver stores that first. (Only for a server that has chosen its target: a standby
+/// finds the descendant only after this segment was reported as absent.)
 std::optional<Gap> Restorer::missing_before_switchpoint(wal::SegmentName segment,
                                                         const archive::Timelines& timelines,
                                                         wal::SegmentSize size) {
   const auto& segments = archives_.listing().segments;
-  const auto exists = [&](wal::TimelineId timeline) {
-    const wal::SegmentName name(timeline, segment.segno(size), size);
+  const auto exists = [&](auto is_meant) {
     return std::any_of(segments.begin(), segments.end(), [&](const auto& entry) {
-      return entry.name.segment == name && (!entry.name.partial || entry.bytes.value() > 0);
+      return is_meant(entry.name.segment) && (!entry.name.partial || entry.bytes.value() > 0);
     });
   };
-  if (exists(segment.timeline())) return std::nullopt;
+  if (exists([&](const auto& name) { return name == segment; })) return std::nullopt;
   std::optional<Left> last;
   for (const auto descendant : timelines.descendants(segment.timeline())) {
     const auto end = *timelines.history(descendant)->end_of(segment.timeline());
     if (end <= segment.start(size) || size.segno(end) != segment.segno(size)) continue;
-    if (target_directory_.find(wal::history_name(descendant)) && exists(descendant))
-      return std::nullopt;
+    if (target_directory_.find(wal::history_name(descendant))) return std::nullopt;
+    if (!exists([&](const auto& name) { return name.timeline() == descendant; })) continue;
     if (!last || last->at < end) last = Left{end, descendant};
   }
   if (!last || own_wal_of(segment, size).end >= last->at) return std::nullopt;

@@ -1043,6 +1043,17 @@ def test_wal_before_the_switchpoint_of_a_newer_timeline_is_missing(world):
     told = world.recover("--start", "--to", re.search(r'"--to (\S+)"', told["hints"][0])[1], "--action", "promote", backup="plain")
     assert told["state"] == "reached", told
     world.stop()
+    world.away()
+    # A copy without partial segments, made before the new timeline had a complete one.
+    put(history, f"1\t{within}\tno recovery target specified\n")
+    unfinished, = world.archive.partials().values()
+    unfinished.unlink()
+    told = world.recover("--start", backup="plain")
+    assert_reached(told)
+    assert wal.lsn(told["promised_lsn"]) <= last * size, told
+    note, = (note for note in told["notes"] if "although timeline 2 is newer" in note)
+    assert f"nor is WAL of timeline 1 after {told['promised_lsn']}" in note, note
+    world.stop()
 
 
 def test_a_full_disk(world):
