@@ -180,7 +180,9 @@ def test_a_role_that_may_only_replicate_over_replication(servers, new_archive):
 
     checks, status = wait_for(rejected, "the server to reread pg_hba.conf")
     assert status == 0, checks
-    assert checks["wal_level"]["level"] == "ok" and checks["slot"]["level"] == "ok"
+    assert checks["wal_level"]["level"] == "ok"
+    # Over replication, 16 and 17 do not show whether they have invalidated it.
+    assert checks["slot"]["level"] == ("unknown" if primary.major in (16, 17) else "ok")
     assert "pg_hba.conf" in " ".join(checks["ordinary_connection"]["todo"])
     assert "clock" not in checks
 

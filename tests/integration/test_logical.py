@@ -461,11 +461,20 @@ def test_rotation_keeps_every_transaction_whole_and_once(servers, receivers, pla
     receiver = receivers.start(command)
     receiver.wait_log("streaming from")
     moved = 0
+
+    def moved_away(path):
+        try:
+            out.rename(path)
+        except FileNotFoundError:  # the last transaction is the last one of a finished file
+            server.sql("INSERT INTO t (v) VALUES ('of the next file')")
+            return False
+        return True
+
     for round_ in range(8):
         for _ in range(4):
             server.sql("INSERT INTO t (v) SELECT repeat('x', 300) FROM generate_series(1, 10)")
         if round_ % 3 == 1:
-            out.rename(place / f"changes.moved{round_}")
+            wait_for(lambda: moved_away(place / f"changes.moved{round_}"), "a file to be begun")
             moved += 1
             receiver.send(signal.SIGHUP)
         if round_ % 3 != 0:  # often before the new file is there

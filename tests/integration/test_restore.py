@@ -725,7 +725,7 @@ def test_the_runbook_works_when_pasted(servers, receivers, new_archive, place):
         primary.sql("SELECT pg_reload_conf()")
         receiver = receivers.start(["bash", "-c", "exec " + receive.replace("/srv/wal", str(archive.path))],
                                    {"CONNINFO": primary.conninfo(), "PATH": f"{place}:{os.environ['PATH']}"})
-        streaming(primary)
+        receiver.wait_log("streaming timeline 2")  # with the slot
         for _ in range(3):  # what the slot does not retain is gone
             primary.switch_wal()
             primary.sql("CHECKPOINT")

@@ -97,6 +97,7 @@ def test_a_crash_failover_and_one_more(servers, tree):
     conninfo = (f"host={','.join('127.0.0.1' for _ in hosts)} port={','.join(str(server.port) for server in hosts)}"
                 " user=postgres")
     relay = tree.relay("relay", conninfo, wait=False)
+    relay.process.wait_log("streaming timeline 1")  # before the standby's backup begins
     below = servers.standby(first, start=False)
     end = first.write_wal(2)
     relay.wait_serves()
