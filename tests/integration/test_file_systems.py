@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from support.process import PATIENCE, run, wait_for
-from support.receiver import pgweir
+from support.receiver import NOT_SEARCHED, pgweir
 from support.scenario import create_slot, reported, streaming
 
 LONG = os.environ.get("PGWEIR_LONG") == "1"
@@ -157,17 +157,18 @@ def test_a_file_system_that_hangs_is_named_by_status_doctor_and_a_start(servers,
     reported(primary, primary.write_wal(1))
     receiver.stop()
     program.send_signal(signal.SIGSTOP)
-    done = pgweir("status", "-D", archive.path, "--check")
+    done = pgweir("status", "-D", archive.path, "--check", env=NOT_SEARCHED)
     assert done.stdout.startswith("PGWEIR CRITICAL - the archive's file system does not answer (directory "), done
     assert done.returncode == 2
-    done = pgweir("status", "-D", archive.path, "--json")
+    done = pgweir("status", "-D", archive.path, "--json", env=NOT_SEARCHED)
     assert (done.returncode, done.stdout) == (4, "") and "does not answer" in done.stderr
-    done = pgweir("doctor", "-d", primary.conninfo(), "-D", archive.path, "--measure", "100ms", "--json")
+    done = pgweir("doctor", "-d", primary.conninfo(), "-D", archive.path, "--measure", "100ms", "--json",
+                  env=NOT_SEARCHED)
     assert done.returncode == 1, done
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert checks["directory"]["level"] == "failure" and "does not answer" in checks["directory"]["found"], checks["directory"]
     assert checks["replication_connection"]["level"] == "ok", "the rest is checked"
-    receiver = receivers.pgweir(archive, primary)
+    receiver = receivers.pgweir(archive, primary, env=NOT_SEARCHED)
     receiver.wait_log("WARN.*the archive's file system does not answer.*waiting for it")
     receiver.stop()
     receiver = receivers.pgweir(archive, primary)
