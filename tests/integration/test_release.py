@@ -115,6 +115,11 @@ def test_everything_that_is_missing_is_reported(clone):
     assert documents >= every and not documents & (servers | no_servers | simulated | whole)
     with_servers = without_record(clone / "tests" / "integration" / "conftest.py")
     assert with_servers >= every | servers | whole | documents and not with_servers & (no_servers | simulated)
+    one = without_record(clone / "tests" / "integration" / "test_slot_keeper.py")
+    assert one >= every | {"integration, once more (1)", "sanitizers, tsan, real servers 2"} | whole, "a test with real servers"
+    assert "a Patroni cluster" in one, "whose test imports from it"
+    assert not one & (no_servers | simulated | {"crash, power", "sanitizers, asan, crash", "file systems", "soak"})
+    assert "limits, groups of version 2" in without_record(clone / "tests" / "integration" / "test_memory.py")
     units = without_record(clone / "tests" / "unit" / "base" / "error_test.cc")
     assert units >= every | no_servers | whole and not units & (servers | simulated)
     assert without_record(clone / "tests" / "support" / "sim_disk.cc") == set(steps), "the simulation has it, too"

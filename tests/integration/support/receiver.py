@@ -15,8 +15,6 @@ VERSION = re.search(r"^project\(pgweir VERSION ([\d.]+)", (REPOSITORY / "CMakeLi
 
 # The sanitizers' own memory counts, too (scripts/sanitize).
 MEMORY_FACTOR = 10 if os.environ.get("PGWEIR_SANITIZED") else 1
-# Of a process that cannot be searched for leaks when it ends: it has a system call that does not return, or was another user.
-NOT_SEARCHED = {"ASAN_OPTIONS": f"{os.environ.get('ASAN_OPTIONS', '')} detect_leaks=0"}
 
 
 def pgweir(*arguments, timeout=5 * PATIENCE, env=None, **options):
