@@ -120,6 +120,8 @@ def test_everything_that_is_missing_is_reported(clone):
     assert "a Patroni cluster" in one, "whose test imports from it"
     assert not one & (no_servers | simulated | {"crash, power", "sanitizers, asan, crash", "file systems", "soak"})
     assert "limits, groups of version 2" in without_record(clone / "tests" / "integration" / "test_memory.py")
+    crash = without_record(clone / "tests" / "crash" / "test_recover_faults.py")
+    assert crash >= every | {"sanitizers, asan, crash"} and not crash & {"crash, faults", "crash, power", "soak"}
     units = without_record(clone / "tests" / "unit" / "base" / "error_test.cc")
     assert units >= every | no_servers | whole and not units & (servers | simulated)
     assert without_record(clone / "tests" / "support" / "sim_disk.cc") == set(steps), "the simulation has it, too"
