@@ -425,7 +425,7 @@ def test_only_what_there_is_for_whom_it_is(servers, receivers, new_archive):
     status, headers, _ = ask(port)
     assert status == 200 and "default-src 'none'" in headers["Content-Security-Policy"]
     assert "unsafe" not in headers["Content-Security-Policy"]
-    assert json.loads(ask(port, "/status.json")[2])["receiver"]["state"] == "streaming"
+    wait_for(lambda: json.loads(ask(port, "/status.json")[2])["receiver"]["state"] == "streaming", "the state of the stream")
     # the port of the page has the metrics, too
     assert "pgweir_receiver_up" in ask(port, "/metrics")[2]
     for path in ("/../", "/../../etc/passwd", "/%2e%2e/etc/passwd", "//etc/passwd", "/.pgweir-status",
@@ -493,9 +493,11 @@ def test_others_need_the_token(servers, receivers, place, new_archive, browser):
     browser.open(f"http://127.0.0.1:{port}/")
     assert browser.text("#login label").startswith("Token")
     browser.screenshot("login")
+    wait_for(lambda: browser.focused() == "token", "the field to be focused")
     browser.press(*"wrong", "Enter")
     wait_for(lambda: "Wrong token" in (browser.text("#login") or ""), "the refusal")
     assert [each for each in browser.complaints() if "403" not in each] == []
+    wait_for(lambda: browser.focused() == "token", "the field to be focused again")
     browser.press(*"a secret of this test", "Enter")
     wait_for(lambda: browser.text("#verdict .word") == "OK", "the page")
     assert browser.run("return document.cookie") == "", "no script sees it"
