@@ -148,6 +148,8 @@ def test_an_error_at_any_call(world, place, seeded, error):
         # That wakes a thread by an eventfd, which is never full; the process would wait for the thread.
         if not re.match(r'write\(\d+, "\\1(\\0){7}", 8\)', line):
             calls.setdefault(name[1], []).append(counts[name[1]])
+    if "PGWEIR_SANITIZED" in os.environ:
+        calls.pop("write", None)  # a sanitizer writes to a pipe of its own, to see whether memory can be read
     world.away()
     end = time.monotonic() + SECONDS
     done = 0
