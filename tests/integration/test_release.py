@@ -124,6 +124,7 @@ def test_everything_that_is_missing_is_reported(clone):
     assert crash >= every | {"sanitizers, asan, crash"} and not crash & {"crash, faults", "crash, power", "soak"}
     units = without_record(clone / "tests" / "unit" / "base" / "error_test.cc")
     assert units >= every | no_servers | whole and not units & (servers | simulated)
+    assert without_record(clone / "tests" / "tsan.supp") == documents | {step for step in steps if ", tsan" in step}
     assert without_record(clone / "tests" / "support" / "sim_disk.cc") == set(steps), "the simulation has it, too"
     (clone / "man" / "pgweir.1").chmod(0o755)
     commit(clone)
