@@ -819,20 +819,21 @@ def test_a_page_at_https_is_verified(servers, receivers, place, new_archive):
     listener = behind_tls(port, *ours.sign("page", "localhost"))
     url = f"https://localhost:{listener.getsockname()[1]}"
     web = [BINARY, "web", "--fleet", place / "fleet.ini", "--web-listen", str(table)]
-    # A thread that is not waited for, or is at its very end, does not free its OpenSSL state once exit() has cleaned up OpenSSL.
-    (place / "not-freed").write_text("leak:libcrypto\n")
-    env = {"LSAN_OPTIONS": f"suppressions={place / 'not-freed'}"}
 
     def rows():
         html = ask(table)[2]
         return {name: re.search(f'<tr id="row-{name}".*?</tr>', html, re.DOTALL).group() for name in names}, html
+
+    def end(process):
+        # A known limitation (CHANGELOG): exit() cleans up OpenSSL, which a thread may still use. With a sanitizer, exit() takes long.
+        process.kill9() if os.environ.get("PGWEIR_SANITIZED") else process.stop()
 
     try:
         names = ("named", "wrong", "system")
         (place / "fleet.ini").write_text(f"[named]\nurl = {url}\nca = {ours.certificate}\n"
                                          f"[wrong]\nurl = {url}\nca = {other.certificate}\n"
                                          f"[system]\nurl = {url}\n")
-        process = receivers.start(web, env)
+        process = receivers.start(web)
         process.wait_log("3 archives")
         wait_for(lambda: not any("not asked" in row for row in rows()[0].values()), "all to be asked")
         wait_for(lambda: "caught up" in rows()[0]["named"], "the page that is trusted")
@@ -840,18 +841,19 @@ def test_a_page_at_https_is_verified(servers, receivers, place, new_archive):
         for name in ("wrong", "system"):
             assert "does not answer: " in said[name] and "certificate" in said[name], said
         assert "<b>The certificate is not trusted</b> (2 archives): " in html
-        process.stop()
+        end(process)
         # The option is for those that name none.
-        process = receivers.start([*web, "--fleet-ca", ours.certificate], env)
+        process = receivers.start([*web, "--fleet-ca", ours.certificate])
         process.wait_log("3 archives")
         wait_for(lambda: not any("not asked" in row for row in rows()[0].values()), "all to be asked")
         wait_for(lambda: all("caught up" in rows()[0][name] for name in ("named", "system")), "the pages that are trusted")
         said, _ = rows()
         assert "does not answer: " in said["wrong"], said
-        process.stop()
+        end(process)
     finally:
         listener.close()
-    refused = pgweir(*web[1:], "--fleet-ca", place / "nowhere.crt", env=env)
+    (place / "fleet.ini").write_text(f"[system]\nurl = {url}\n")
+    refused = pgweir(*web[1:], "--fleet-ca", place / "nowhere.crt")
     assert refused.returncode == 2 and "CA certificates cannot be read" in refused.stderr, refused.stderr
 
 
