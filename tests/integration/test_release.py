@@ -125,6 +125,9 @@ def test_everything_that_is_missing_is_reported(clone):
     units = without_record(clone / "tests" / "unit" / "base" / "error_test.cc")
     assert units >= every | no_servers | whole and not units & (servers | simulated)
     assert without_record(clone / "tests" / "tsan.supp") == documents | {step for step in steps if ", tsan" in step}
+    assert without_record(clone / "tests" / "integration" / "test_release.py") == documents
+    assert without_record(clone / "tests" / "integration" / "support" / "torture_store.py") == documents | {
+        "crash, torture", "sanitizers, asan, crash", "sanitizers, tsan, crash", "soak"}
     assert without_record(clone / "tests" / "support" / "sim_disk.cc") == set(steps), "the simulation has it, too"
     (clone / "man" / "pgweir.1").chmod(0o755)
     commit(clone)
