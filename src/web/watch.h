@@ -9,9 +9,9 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 
-#include "base/left_behind.h"
 #include "base/priority.h"
 
 namespace weir::web {
@@ -25,6 +25,8 @@ struct Pace {
   /// It rests that many times as long as a check took, so that it delays nothing else. 0: a check
   /// needs nothing of this host, or rests by itself.
   int rest = 20;
+  /// How long the destructor waits for the check in progress.
+  std::chrono::milliseconds at_end{500};
 };
 
 /// The time between the end of a check and the next one. A check that hung, perhaps for hours, must
@@ -38,7 +40,8 @@ struct Pace {
 
 /// Checks something repeatedly, and rests in between: in its own thread with low priority. If that
 /// hangs in a call because the disk hangs, it is abandoned at the end, since it owns all that it
-/// uses.
+/// uses. Otherwise the thread has ended, with what libraries keep for it, when the destructor
+/// returns: after that, exit() may free what those libraries use.
 template <typename Look>
 class Watch {
  public:
@@ -51,18 +54,21 @@ class Watch {
   };
   /// What the hooks refer to lives as long as they do, which may be longer than this.
   explicit Watch(Hooks hooks) : shared_(std::make_shared<Shared>(std::move(hooks))) {
-    running_ = begin_left_behind([shared = shared_] { shared->run(); });
+    std::packaged_task<void()> run([shared = shared_] { shared->run(); });
+    running_ = run.get_future();
+    thread_ = std::thread(std::move(run));
   }
   /// Calls each_time once more, if that comes back soon.
   ~Watch() {
-    // For the call that it is in.
-    constexpr std::chrono::milliseconds kPatience(500);
     {
       const std::lock_guard lock(shared_->mutex);
       shared_->over = true;
       shared_->changed.notify_all();
     }
-    running_.wait_for(kPatience);
+    if (running_.wait_for(shared_->hooks.pace.at_end) == std::future_status::ready)
+      thread_.join();
+    else
+      thread_.detach();
   }
   Watch(const Watch&) = delete;
   Watch& operator=(const Watch&) = delete;
@@ -160,7 +166,8 @@ class Watch {
   };
 
   std::shared_ptr<Shared> shared_;
-  std::future<void> running_;
+  std::future<void> running_;  ///< ready when the thread is about to end
+  std::thread thread_;
 };
 
 }  // namespace weir::web

@@ -1,11 +1,14 @@
 """scripts/release: what it requires of a commit. That it builds the same bytes twice is seen when a release is made."""
 
 import datetime
+import json
 import re
+import runpy
 
 import pytest
 
 from support.process import run
+from support.receiver import BINARY
 from support.server import REPOSITORY
 
 
@@ -35,6 +38,24 @@ def missing(path):
     finished = run([path / "scripts" / "release", "check"], check=False, cwd=path)
     assert finished.returncode == (1 if finished.stderr else 0), finished
     return finished.stderr
+
+
+def shares():
+    """{share: names of its files of tests}, as they are run."""
+    found = {}
+    for number in range(1, 7):
+        listed = run(["ctest", "--test-dir", BINARY.parent, "-L", f"^share {number}$", "--show-only=json-v1"]).stdout
+        found[number] = sorted({name for test in json.loads(listed)["tests"] for word in test["command"]
+                                if re.fullmatch(r"test_\w+\.py", name := word.rpartition("/")[2])})
+    return found
+
+
+def test_a_share_depends_on_the_files_that_it_runs():
+    release = runpy.run_path(str(REPOSITORY / "scripts" / "release"))
+    files = [path.name for path in REPOSITORY.glob("tests/integration/test_*.py")]
+    known = release["shared_out"](["CMakeLists.txt", *(f"tests/integration/{name}" for name in files)])
+    assert shares() == {share: sorted(path.rpartition("/")[2] for path in paths) for share, paths in known.items()}
+    assert sorted(name for names in shares().values() for name in names) == sorted(files), "each in one share"
 
 
 def test_everything_that_is_missing_is_reported(clone):
@@ -116,8 +137,11 @@ def test_everything_that_is_missing_is_reported(clone):
     with_servers = without_record(clone / "tests" / "integration" / "conftest.py")
     assert with_servers >= every | servers | whole | documents and not with_servers & (no_servers | simulated)
     one = without_record(clone / "tests" / "integration" / "test_slot_keeper.py")
-    assert one >= every | {"integration, once more (1)", "sanitizers, tsan, real servers 2"} | whole, "a test with real servers"
+    assert one >= every | {"integration, once more (1)"} | whole, "a test with real servers"
     assert "a Patroni cluster" in one, "whose test imports from it"
+    alone = [number for number, files in shares().items() if "test_status.py" in files]
+    assert {step for step in without_record(clone / "tests" / "integration" / "test_status.py") if ", real servers" in step} == {
+        f"sanitizers, {preset}, real servers {number}" for preset in ("asan", "tsan") for number in alone}, "nothing imports from it"
     assert not one & (no_servers | simulated | {"crash, power", "sanitizers, asan, crash", "file systems", "soak"})
     assert "limits, groups of version 2" in without_record(clone / "tests" / "integration" / "test_memory.py")
     crash = without_record(clone / "tests" / "crash" / "test_recover_faults.py")

@@ -852,6 +852,53 @@ def test_a_page_at_https_is_verified(servers, receivers, place, new_archive):
     assert refused.returncode == 2 and "CA certificates cannot be read" in refused.stderr, refused.stderr
 
 
+def test_a_query_in_progress_is_ended_before_the_program(receivers, place):
+    """exit() frees what the libraries of a thread that still queries use."""
+    silent, endless = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
+    asked = [threading.Event(), threading.Event()]
+
+    def be_silent():
+        with silent.accept()[0] as connection:
+            asked[0].set()
+            while connection.recv(65536):  # what it says of TLS
+                pass
+
+    def never_end():
+        try:
+            with endless.accept()[0] as connection:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 8000000\r\n\r\n{")
+                asked[1].set()
+                while True:  # faster than what counts as silence
+                    connection.sendall(b" " * 2000)
+                    time.sleep(0.1)
+        except OSError:
+            pass  # closed
+
+    threads = [threading.Thread(target=page, daemon=True) for page in (be_silent, never_end)]
+    for thread in threads:
+        thread.start()
+    ports = [listener.getsockname()[1] for listener in (silent, endless)]
+    (place / "fleet.ini").write_text(f"[silent]\nurl = https://127.0.0.1:{ports[0]}\n[endless]\nurl = http://127.0.0.1:{ports[1]}\n")
+    trace = place / "trace"
+    # The tracer is not the process that is stopped; the search for leaks does not work while it is traced.
+    process = receivers.start(["strace", "-D", "-f", "-qq", "-o", trace, "-E", "ASAN_OPTIONS=detect_leaks=0", "-e",
+                               "trace=connect,exit,exit_group", BINARY, "web", "--fleet", place / "fleet.ini", "--web-listen",
+                               str(free_port())])
+    process.wait_log("2 archives")
+    for event in asked:
+        assert event.wait(PATIENCE)
+    process.stop()
+    ended = wait_for(lambda: re.search(rf"^{process.pid} +exit_group\(0\)", trace.read_text(), re.MULTILINE), "the trace's end")
+    before = trace.read_text()[:ended.start()]
+    for port in ports:
+        thread = re.search(rf"^(\d+) +connect\(.*htons\({port}\)", before, re.MULTILINE)[1]
+        assert re.search(rf"^{thread} +exit\(0\)", before, re.MULTILINE), f"{thread} was not waited for:\n{before}"
+    for thread in threads:
+        thread.join(PATIENCE)
+    silent.close()
+    endless.close()
+
+
 def test_two_hundred_archives_in_one_process(servers, receivers, place, new_archive):
     primary = servers.primary()
     archive = new_archive(primary)

@@ -29,6 +29,8 @@ using Clock = std::chrono::steady_clock;
 
 /// Only reading a directory takes a rest (Local).
 constexpr web::Pace kPace{.watched = 3s, .unwatched = 10s, .rest = 0};
+/// A query is aborted within a second (Fleet::End). The time is for a host that is busy.
+constexpr web::Pace kRemotePace{.watched = 3s, .unwatched = 10s, .rest = 0, .at_end = 10s};
 /// For reading the directory, which takes longer than querying the receiver.
 constexpr auto kLookEvery = 60s;
 constexpr auto kLookEveryWatched = 3s;
@@ -194,7 +196,7 @@ FleetArchive::FleetArchive(web::FleetMember member, std::shared_ptr<store::Trans
 web::Watch<FleetArchive::Known>::Hooks FleetArchive::hooks() const {
   // On the watch's own thread, which may outlive this: it has nothing but what is its own.
   if (local_) return {.look = [local = local_] { return local->look(); }, .pace = kPace};
-  return {.look = [remote = remote_] { return remote->look(); }, .pace = kPace};
+  return {.look = [remote = remote_] { return remote->look(); }, .pace = kRemotePace};
 }
 
 void FleetArchive::reload(Log& log) {
@@ -260,7 +262,7 @@ Fleet::Fleet(std::vector<web::FleetMember> members, web::Gate gate, const status
       if (!shared) {
         require_ca(file);
         shared = std::make_shared<store::CurlTransport>(store::CurlTransport::Settings{
-            .ca_file = file, .connect = 5s, .silent = 10s, .total = 20s});
+            .ca_file = file, .connect = 5s, .silent = 10s, .total = 20s, .stop = end_.is_over()});
       }
       transport = shared;
     }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -69,10 +71,26 @@ class Fleet {
   void reload(const WebRequest& request, Log& log);
 
  private:
+  /// Aborts the queries in progress.
+  class End {
+   public:
+    End() = default;
+    ~End() { *over_ = true; }
+    End(const End&) = delete;
+    End& operator=(const End&) = delete;
+    [[nodiscard]] std::function<bool()> is_over() const {
+      return [over = over_] { return over->load(); };
+    }
+
+   private:
+    const std::shared_ptr<std::atomic<bool>> over_ = std::make_shared<std::atomic<bool>>(false);
+  };
+
   [[nodiscard]] http::Answer table(const http::Request& request);
 
   web::Entrance entrance_;
   std::vector<std::unique_ptr<FleetArchive>> archives_;
+  const End end_{};  ///< after the archives: it is destroyed first, and they wait for their queries
 };
 
 }  // namespace weir::cli

@@ -72,6 +72,8 @@ int ask_stop(void* context, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   auto& exchange = *static_cast<Exchange*>(context);
   if (exchange.request->stop(exchange.request->context) == 0) return 0;
   exchange.given_up = true;
+  // Otherwise libcurl waits until its thread has looked up the name, which may take a minute.
+  curl_easy_setopt(exchange.connection->curl, CURLOPT_QUICK_EXIT, 1L);
   return 1;
 }
 
@@ -184,6 +186,7 @@ void perform(void* context, const pgweir_http_request* request, pgweir_http_resu
   set(CURLOPT_NOPROGRESS, 0L);
   set(CURLOPT_XFERINFOFUNCTION, &ask_stop);
   set(CURLOPT_XFERINFODATA, &exchange);
+  set(CURLOPT_QUICK_EXIT, 0L);
   const auto code = good ? curl_easy_perform(curl) : CURLE_FAILED_INIT;
   result->outcome = outcome_of(code, exchange);
   result->status = 0;

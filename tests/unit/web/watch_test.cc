@@ -1,10 +1,12 @@
 #include "web/watch.h"
 
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include <atomic>
 #include <future>
 #include <stdexcept>
+#include <thread>
 
 namespace weir::web::watch_test {
 namespace {
@@ -101,6 +103,28 @@ TEST(Watch, LeavesALookBehindThatHangs) {
   }
   shared->go_on.set_value();
   shared->ended.get_future().wait();
+}
+
+TEST(Watch, WaitsForWhatLibrariesDoWhenTheThreadEnds) {
+  // As OpenSSL keeps its state of a thread. Slow: a future would be ready before.
+  static std::atomic<bool> freed;
+  freed = false;
+  static pthread_key_t key;
+  ASSERT_EQ(::pthread_key_create(&key,
+                                 [](void*) {
+                                   std::this_thread::sleep_for(100ms);
+                                   freed = true;
+                                 }),
+            0);
+  {
+    Watch<int> watch(
+        {.look = [] { return ::pthread_setspecific(key, &freed); }, .each_time = {}, .pace = {}});
+    const auto seen = wait_until(watch, [](const auto& at) { return at.look != nullptr; });
+    ASSERT_TRUE(seen.look);
+    EXPECT_EQ(*seen.look, 0);
+  }
+  EXPECT_TRUE(freed);
+  ::pthread_key_delete(key);
 }
 
 TEST(Watch, SaysSinceWhenALookHasNotReturned) {
