@@ -109,16 +109,13 @@ def test_everything_that_is_missing_is_reported(clone):
     run([clone / "scripts" / "release", "version", "7.8.9"], cwd=clone)
     commit(clone)
 
-    # As scripts/test records it: see the next test.
-    def pass_step(step):
-        run([clone / "scripts" / "release", "record", "HEAD", step, "passed"], cwd=clone)
-
-    for step in steps[:-1]:
-        pass_step(step)
+    # As scripts/test records them: see the next test. All but one at once, since each time all files are listed.
+    digests = runpy.run_path(str(clone / "scripts" / "release"))["digests"]("HEAD")
+    (clone / "tests" / "passed").write_text("".join(f"{digests[step]} {step}\n" for step in steps[:-1]))
     assert "tree has changes" in missing(clone)
     commit(clone)
     assert f"): {steps[-1]}\n" in missing(clone)
-    pass_step(steps[-1])
+    run([clone / "scripts" / "release", "record", "HEAD", steps[-1], "passed"], cwd=clone)
     commit(clone)
     assert missing(clone) == "", "a commit of the record alone changes no tested file"
 
