@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from support.process import PATIENCE, run, wait_for
+from support.process import PATIENCE, freeze, run, wait_for
 from support.receiver import pgweir
 from support.scenario import create_slot, reported, streaming
 
@@ -158,7 +158,7 @@ def test_a_file_system_that_hangs_is_named_by_status_doctor_and_a_start(servers,
     streaming(primary)
     reported(primary, primary.write_wal(1))
     receiver.stop()
-    program.send_signal(signal.SIGSTOP)
+    freeze(program.pid)  # a request that it had read by then and did not answer would keep even a killed pgweir from ending
     done = pgweir("status", "-D", archive.path, "--check", env=NOT_SEARCHED)
     assert done.stdout.startswith("PGWEIR CRITICAL - the archive's file system does not answer (directory "), done
     assert done.returncode == 2
