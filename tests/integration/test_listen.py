@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import tempfile
@@ -162,16 +163,18 @@ def test_a_signal_ends_it_well_after_the_command_that_runs(primary, listener, pl
                        f'touch {place}/began; until [ -e {place}/go ]; do sleep 0.02; done; '
                        f'touch {place}/ended')
     process.wait_log("listening on")
-    notify(primary, "a", "1")
-    notify(primary, "a", "2")
+    for payload in "123":
+        notify(primary, "a", payload)
     wait_for((place / "began").exists, "the command")
-    wait_for(lambda: process.said().count("a\t") == 2, "both to be read")
+    wait_for(lambda: process.said().count("a\t") == 3, "all to be read")
     process.send(number)
     process.wait_log("a second signal exits immediately")
     (place / "go").touch()
     assert process.wait_exit() == 0, process.said()
     assert (place / "ended").exists()
-    assert "1 received notification(s)" in process.said()
+    # The second one waits for its command since before the third was printed. Whether the third one is counted, too, is not
+    # certain: it is printed first (CHANGELOG.md, Known limitations).
+    assert re.search(r"not run for [12] received notification\(s\)", process.said()), process.said()
 
 
 def test_who_was_away_is_told_since_when(primary, listener, place):

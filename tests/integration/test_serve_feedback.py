@@ -12,6 +12,7 @@ from support.relay import PASSWORD, Client, Relay, make_user
 from support.scenario import begun, reported, status_of_receiver, streaming
 from support.server import free_port
 from test_metrics import documented, one, parse, scrape
+from test_sync_replication import wait_for_checkpointer
 
 TRUST = "host replication all 127.0.0.1/32 trust\n"
 
@@ -74,6 +75,7 @@ def test_remote_apply_reaches_through(servers, tree, relays):
     primary.conf(synchronous_standby_names="relay1")
     primary.reload()
     wait_for(lambda: streaming(primary, "relay1")["sync_state"] == "sync", "the relay to be synchronous")
+    wait_for_checkpointer(primary)
     finished(commit(primary, 1, "remote_apply"))
     assert standby.sql("SELECT count(*) FROM numbers") == "1", "applied is what can be seen"
 
@@ -112,6 +114,7 @@ def test_what_is_applied_below_is_told_at_once(servers, tree):
     primary.conf(synchronous_standby_names="relay1")
     primary.reload()
     wait_for(lambda: streaming(primary, "relay1")["sync_state"] == "sync", "the relay to be synchronous")
+    wait_for_checkpointer(primary)
     primary.sql("DO $$ BEGIN FOR i IN 1..300 LOOP INSERT INTO numbers VALUES (i); COMMIT; END LOOP; END $$",
                 options="-c synchronous_commit=remote_apply", timeout=150)
     assert standby.sql("SELECT count(*) FROM numbers") == "300"

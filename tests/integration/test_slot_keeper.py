@@ -17,6 +17,7 @@ from support.server import free_port
 from support.walsender import GO_ON, WalServer
 from test_docs import commit_until_it_is_gone, marker, wal_of
 from test_metrics import documented
+from test_sync_replication import wait_for_checkpointer
 
 pytestmark = pytest.mark.in_memory
 
@@ -261,6 +262,7 @@ def test_a_server_that_comes_back_is_kept_and_counts_for_nobody(servers, receive
     primary.conf(synchronous_standby_names="pgweir")
     primary.reload()
     wait_for(lambda: primary.sql("SHOW synchronous_standby_names") == "pgweir", "the setting")
+    wait_for_checkpointer(primary)
     commit = primary.spawn_sql("SELECT pg_logical_emit_message(true, '', 'waits')")
     try:
         position = lambda: restart_lsn(primary)  # noqa: E731
@@ -358,6 +360,7 @@ def test_a_failover_takes_no_action(servers, receivers, new_archive, winner):
     primary.conf(synchronous_standby_names="pgweir")
     primary.reload()
     wait_for(lambda: streaming(primary)["sync_state"] == "sync", "commits to wait for the archive")
+    wait_for_checkpointer(primary)
     # The one that is not promoted receives through the one that is. Directly from the primary it could be given WAL that the
     # new primary never got, and would have to be rewound.
     other.follow(new)

@@ -8,6 +8,14 @@ from support.process import run, wait_for
 from support.scenario import streaming
 
 
+def wait_for_checkpointer(primary):
+    """Until commits wait for synchronous_standby_names, which the sessions have reread already. A walsender is reported as
+    synchronous as soon as it has reread the setting itself, but a commit waits only if the checkpointer has reread it, too
+    (SyncRepUpdateSyncStandbysDefined in syncrep.c). All have been signaled once the postmaster accepts another connection. The first
+    checkpoint may have been about to begin when the signal came; the second one has not."""
+    primary.sql("CHECKPOINT; CHECKPOINT")
+
+
 @pytest.fixture
 def synchronous(servers, receivers, new_archive):
     """A primary whose commits wait for the receiver, which runs."""
@@ -19,6 +27,7 @@ def synchronous(servers, receivers, new_archive):
     primary.conf(synchronous_standby_names="pgweir")
     primary.reload()
     wait_for(lambda: streaming(primary)["sync_state"] == "sync", "the receiver to be synchronous")
+    wait_for_checkpointer(primary)
     return primary, archive, receiver
 
 
