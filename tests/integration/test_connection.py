@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from support.process import run
+from support.process import run, wait_for
 from support.receiver import BINARY, pgweir
 from support.scenario import reported, streaming
 from support.server import free_port
@@ -119,8 +119,9 @@ def test_a_slot_is_made_on_each_host(servers, receivers, new_archive):
     standby.caught_up_with(end)
     reported(primary, end)
     primary.stop("immediate")
+    # Before that, the end of the archive is compared, without the slot.
+    wait_for(lambda: standby.sql("SELECT active FROM pg_replication_slots") == "t", "the slot to be used")
     streaming(standby)
-    assert standby.sql("SELECT active FROM pg_replication_slots") == "t"
     standby.promote()
     archive.wait_covers(standby, 2, standby.write_wal(2))
     receiver.stop()

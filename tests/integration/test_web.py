@@ -503,6 +503,7 @@ def test_others_need_the_token(servers, receivers, place, new_archive, browser):
     assert browser.run("return document.cookie") == "", "no script sees it"
     browser.run("document.querySelector('.log-out button').click()")
     wait_for(lambda: browser.text("#login label"), "the form after the end of the session")
+    wait_for(lambda: browser.focused() == "token", "the field to be focused after the end of the session")
     browser.press(*"a secret of this test", "Enter")
     wait_for(lambda: browser.text("#verdict .word") == "OK", "the page again")
     # A proxy's own password does not keep the form away, and a cookie by TLS stays there.
