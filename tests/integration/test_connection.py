@@ -98,7 +98,9 @@ def test_a_host_without_our_slot_is_passed_over(servers, receivers, new_archive)
     conninfo = f"host=127.0.0.1,127.0.0.1 port={primary.port},{standby.port} user=postgres"
     receiver = receivers.pgweir(archive, conninfo, "-S", "archive")
     streaming(primary)
-    reported(primary, primary.write_wal(1))
+    end = primary.write_wal(1)
+    standby.caught_up_with(end)  # it is not passed over for being behind
+    reported(primary, end)
     primary.stop("fast")
     receiver.wait_log("does not exist")
     primary.start()

@@ -111,8 +111,8 @@ def test_a_failover_that_lost_nothing_is_none(servers, receivers, new_archive):
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, primary)
     streaming(primary)
-    primary.write_wal(1)
-    primary.stop()  # a standby and a receiver get all of it
+    standby.caught_up_with(primary.write_wal(1))
+    primary.stop()  # a standby and a receiver get all of it, if they stream
     assert receiver.running()
     receiver.stop()
     standby.promote()

@@ -92,7 +92,7 @@ def fail_over(primary, standby, archive, receivers, at, options):
         covered(archive, standby, by=primary)
     receiver.stop()
     for _ in range(25):
-        primary.switch_wal()
+        standby.caught_up_with(primary.switch_wal())  # one that is late would find its WAL removed
     standby.replayed(primary.flushed())
     standby.sql("CHECKPOINT")
     lag_behind(standby)
@@ -401,7 +401,10 @@ def test_a_twin_is_left_alone(servers, receivers, new_archive):
     receiver = receivers.pgweir(archive, conninfo(ours, twin), *KEEPS)
     streaming(ours)
     covered(archive, twin, by=primary)
-    primary.stop("fast")  # which sends everything to both
+    end = primary.write_wal(0.1)
+    for standby in (ours, twin):
+        standby.caught_up_with(end)
+    primary.stop("fast")  # which sends everything to both, since they stream
     ours.promote()
     reported(ours, ours.write_wal(0.1))
     twin.promote()

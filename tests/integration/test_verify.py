@@ -144,6 +144,8 @@ def test_follows_a_promotion(servers, place, receivers, new_archive):
     archive = place / "archive"
     workload(primary, 2)
     old = finished_of(primary, archive)
+    # A primary that is stopped waits for the standbys that it knows of.
+    standby.caught_up_with(primary.flushed())
     primary.stop("fast")
     standby.promote()
     workload(standby, 2)
