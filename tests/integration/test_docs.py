@@ -107,6 +107,8 @@ def test_a_tree_is_built_and_taken_apart(servers, receivers, place):
             for name in ("standby1", "standby2"):
                 # As a new one is made; it comes to its relay in its paragraph.
                 below[name] = chapter.servers[name] = servers.standby(primary, name)
+        if text.startswith("pgweir slot create") and "db2" in text:
+            candidate.replayed(primary.flushed())  # the role, too
         if text.startswith("pgweir status") and "standby1" in below:
             streams_from("standby1", "relay1", 2 if candidate.sql("SELECT pg_is_in_recovery()") == "f" else 1)
         if "connect_timeout" in text or "host=relay2,relay1" in text:

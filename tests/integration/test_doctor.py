@@ -207,6 +207,7 @@ def test_an_archive_that_another_program_writes_is_not_ahead_of_the_server(serve
     archive = new_archive(primary)
     receivers.stock(archive, primary)
     streaming(primary)
+    archive.wait_covers(primary, 1, primary.write_wal(0.1))  # an empty archive has no timeline
     ended = threading.Event()
 
     def write():

@@ -240,6 +240,7 @@ def test_a_standby_that_receives_no_wal_is_left(servers, receivers, new_archive,
         wait_for(lambda: wal.lsn(standby.sql("SELECT pg_last_wal_receive_lsn()")) > begin + (2 << 20), "a part of the record", interval=0.001)
     standby.conf(primary_conninfo="")
     standby.reload()
+    wait_for(lambda: standby.sql("SELECT count(*) FROM pg_stat_wal_receiver") == "0", "the walreceiver to end")
     if within_a_record:
         load.wait()
     end = primary.write_wal(1)
@@ -289,6 +290,7 @@ def test_a_standby_that_has_stalled_is_kept_with_a_warning_if_there_is_no_other(
     reported(standby, primary.write_wal(1))
     standby.conf(primary_conninfo="")
     standby.reload()
+    wait_for(lambda: standby.sql("SELECT count(*) FROM pg_stat_wal_receiver") == "0", "the walreceiver to end")
     primary.write_wal(1)
     receiver.wait_log("but cannot be used: it does not have the slot")
     streaming(standby)

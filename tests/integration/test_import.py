@@ -154,6 +154,7 @@ def test_a_hole_is_mended_beside_a_receiver_and_a_recovery_passes_it(
     # The receiver goes on, and the archive has it all.
     end = fill(primary, 2) * primary.segment_size
     reported(primary, end)
+    witness.caught_up_with(end)
     archive.assert_covers(witness, 1, end)
     receiver.stop()
     verified = pgweir("verify", "-D", archive.path)

@@ -249,12 +249,12 @@ def test_a_cascading_standby_whose_branch_is_cut_while_it_streams(servers, recei
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, cascading)
     streaming(cascading)
-    for standby in (promoted, cascading):
-        standby.replayed(primary.write_wal(2))
-    promoted.stop()
+    cascading.replayed(primary.write_wal(2))
     cascading.sql("SELECT pg_wal_replay_pause()")
     wait_for(lambda: cascading.sql("SELECT pg_get_wal_replay_pause_state()") == "paused",
              "replay to pause")
+    promoted.replayed(primary.flushed())  # all that the other one has replayed: it can follow
+    promoted.stop()
     primary.write_wal(2)
     primary.sql("CREATE TABLE rows (number int)")
     end = primary.flushed()
