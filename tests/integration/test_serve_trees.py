@@ -131,6 +131,7 @@ def test_a_diverged_tail_is_told_as_postgresql_tells_it(servers, tree):
     candidate = servers.standby(primary)
     hosts = f"host=127.0.0.1,127.0.0.1 port={primary.port},{candidate.port} user=postgres"
     relay = tree.relay("relay", hosts, wait=False)
+    relay.process.wait_log("streaming timeline 1")  # before the standbys' backups begin
     ahead, behind = (servers.standby(primary, start=False) for _ in range(2))
     end = primary.write_wal(1)
     relay.wait_serves()

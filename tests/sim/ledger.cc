@@ -260,6 +260,12 @@ wal::Lsn Ledger::reported_bytes(wal::TimelineId timeline) const {
   return most;
 }
 
+std::map<wal::TimelineId, Lsn> Ledger::all_reported_bytes() const {
+  std::map<wal::TimelineId, Lsn> all;
+  for (const auto& [timeline, _] : promised_) all[timeline] = reported_bytes(timeline);
+  return all;
+}
+
 void Ledger::check(const SimDisk& disk, bool everything) {
   holds_damage_ = false;
   check_names(disk, everything);
@@ -467,6 +473,7 @@ std::optional<Ledger::Way> Ledger::way_from(Lsn floor) const {
 }
 
 void Ledger::on_serving() {
+  looked_at_ = all_reported_bytes();
   const auto archive = way();
   const auto begin = archive ? std::optional(archive->begin) : first_file();
   if (!begin) return;

@@ -72,6 +72,15 @@ class Ledger {
   void check_found(const SimDisk& disk, wal::TimelineId timeline, wal::Lsn end);
   /// A process that serves starts: it may read the content of unfinished files at this moment.
   void on_serving();
+  /// The relay begins to look at what is durable, and has done so: that takes as long as the disk
+  /// takes, and clients are told by the last look that ended.
+  void on_look() { looks_at_ = all_reported_bytes(); }
+  void on_looked() { looked_at_ = looks_at_; }
+  /// P11: what was reported of that timeline before the last look that ended.
+  [[nodiscard]] wal::Lsn looked_at(wal::TimelineId timeline) const {
+    const auto found = looked_at_.find(timeline);
+    return found == looked_at_.end() ? wal::Lsn() : found->second;
+  }
   /// P11: Lineage::first_wrong(), but for what was not reported of a record that begins before the
   /// archive does: it may be torn, no checksum says so, and nobody can use it without its front.
   /// What was read of it then stays in memory, for others who come to that place (seed 299642), or
@@ -192,6 +201,7 @@ class Ledger {
   void check_losses(const std::vector<archive::Loss>& losses,
                     const std::vector<archive::SegmentFileName>& files, const char* where) const;
   void promise(wal::Lsn flush);
+  [[nodiscard]] std::map<wal::TimelineId, wal::Lsn> all_reported_bytes() const;
   [[nodiscard]] bool seems_newer(wal::Lsn flush) const;
   void check_names(const SimDisk& disk, bool everything);
   void check_reported(const SimDisk& disk);
@@ -217,6 +227,8 @@ class Ledger {
   std::map<wal::TimelineId, std::vector<Range>> promised_;  ///< reported as flushed, by stream
   std::map<wal::TimelineId, std::vector<Range>> served_;    ///< sent or announced downstream
   std::map<wal::TimelineId, wal::Lsn> told_durable_;        ///< by this process
+  std::map<wal::TimelineId, wal::Lsn> looks_at_;            ///< reported when the look began
+  std::map<wal::TimelineId, wal::Lsn> looked_at_;           ///< the same of the last that ended
   /// Content of a record that begins before the archive, when the process started; by timeline.
   struct Rest {
     wal::Lsn begin;

@@ -143,7 +143,9 @@ void SimRelay::look_until_the_end() {
       scheduler_, [](const Error& error) { throw ProcessDied{error}; });
   for (;;) {
     news_ = false;
+    ledger_.on_look();
     look.look();
+    ledger_.on_looked();
     When news([this] { return news_; });
     scheduler_.wait(&news, story_.now + kInterval);
   }

@@ -122,7 +122,6 @@ void SimStandby::hear(char type, std::string_view body) {
     case 'W':
       at_ = kSegment.start_of(position_);
       doing_ = Doing::stream;
-      reported_before_ = ledger_.reported_bytes(timeline_);
       story_.tell("{} streams timeline {} from {}", name_, timeline_, at_);
       return;
     case 'c':  // the end of the timeline
@@ -189,6 +188,7 @@ void SimStandby::next_command() {
 }
 
 void SimStandby::ask_to_start() {
+  reported_before_ = ledger_.looked_at(timeline_);
   ask(fmt::format("START_REPLICATION {}{} TIMELINE {}",
                   slot_made_ ? fmt::format("SLOT \"{}\" ", name_) : std::string(),
                   kSegment.start_of(position_), timeline_),
@@ -291,16 +291,19 @@ void SimStandby::hear_error(std::string_view body) {
     throw Violation{"P11", "a false alarm downstream: " + relay::field(error, 'H') +
                                relay::field(error, 'M') + " " + relay::field(error, 'D')};
   // What was reported is never behind such a place, unless it was spoiled, or a hole was accepted.
-  // (Reported before the stream began: a disk may answer while the error is on its way, and the
-  // next stream gets all. Seed 240245 of e745578d.)
+  // (Reported before the stream was asked for, and looked at by the relay since: a disk may answer
+  // while the error is on its way, and the next stream gets all. Seeds 240245 of e745578d and
+  // 869520 of 7a5e3135.)
   if (streams && relay::field(error, 'M').find("breaks off") != std::string::npos &&
       !ledger_.damage_was_sent() && ledger_.told_holes().empty()) {
     // (Not a report at the start of a stream, of which nothing came: seed 839265 of eb9f749.)
-    // And an archive that begins behind a fork that is known by now has lost WAL only.
-    const auto reported = std::min(reported_before_, lineage_.end(timeline_));
+    // Behind a fork that is known by now is a lost branch, which is not served (seed 620468 of
+    // 7a5e3135); and an archive that begins there has lost WAL only.
     const auto first = ledger_.promised_from(timeline_);
     const auto fork = lineage_.timeline(timeline_).switchpoint;
-    const bool all_lost = first && fork.valid() && *first >= fork && ledger_.has_left(timeline_);
+    const bool has_left = fork.valid() && ledger_.has_left(timeline_);
+    const auto reported = std::min(reported_before_, has_left ? fork : lineage_.end(timeline_));
+    const bool all_lost = first && has_left && *first >= fork;
     if (!all_lost && at_ < lineage_.timeline(timeline_).wal.complete_end(reported))
       throw Violation{"P11", fmt::format("{} gets WAL up to {} only, and up to {} was reported",
                                          name_, at_, reported)};

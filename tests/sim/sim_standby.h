@@ -108,7 +108,7 @@ class SimStandby {
   std::string says_;
   wal::TimelineId next_history_ = 0;
   wal::Lsn at_;               ///< in the stream
-  wal::Lsn reported_before_;  ///< when the stream began
+  wal::Lsn reported_before_;  ///< the stream was asked for
   std::optional<std::pair<wal::TimelineId, wal::Lsn>> next_timeline_;
   bool row_seen_ = false;
   bool failed_ = false;
