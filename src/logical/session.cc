@@ -452,12 +452,13 @@ void Session::prepare_output(pq::Connection& connection) {
                                                options_.rotation, environment_.log);
     exact_ = exact.get();
     output_ = std::move(exact);
-    check_positions(connection, facts);
   }
   output_->set_advances([this] {
     if (stuck_reader_) stuck_reader_->advance();
   });
   formatter_.emplace(options_.form, plugin_);
+  // Last: if this fails, the next connection finds everything prepared.
+  check_positions(connection, facts);
 }
 
 /// In a list of hosts, the first one that accepts connections may be a standby that is promoted

@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import struct
 import subprocess
 import time
@@ -12,6 +13,7 @@ import time
 import pytest
 
 from support import changes, wal
+from support.line import Line
 from support.process import PATIENCE, alive, run, wait_for
 from support.receiver import BINARY, MEMORY_FACTOR, pgweir
 from support.server import DEBIAN_BIN, DEBIAN_MAJOR, REPOSITORY, free_port
@@ -1094,6 +1096,50 @@ def test_a_failure_after_progress_is_a_new_one(servers, receivers, place):
     receiver.stop()
     told = re.findall(r"administrator command(.*); trying again in (\d+) ms", receiver.said())
     assert len(told) == 3 and all("as before" not in how and int(pause) <= 200 for how, pause in told), receiver.said()
+
+
+class Ending(Line):
+    """Ends the connection once, when its client sends the query with that number."""
+
+    def __init__(self, port, number):
+        self.left = number
+        super().__init__(port)
+
+    def _forward(self, end):
+        other, from_server = self._pairs[end]
+        if not from_server and end.recv(1, socket.MSG_PEEK) == b"Q":
+            self.left -= 1
+            if self.left == 0:
+                for each in (end, other):
+                    del self._pairs[each]
+                    each.close()
+                return
+        super()._forward(end)
+
+
+def test_a_connection_that_ends_anywhere_in_the_start_is_made_again(servers, receivers, place):
+    server = source(servers)
+    server.sql("SELECT pg_create_logical_replication_slot('s', 'pgoutput')")
+    out = place / "changes"
+    command = logical_command(server, out, "-F", "50ms", "-o", "publication_names=p", "--format", "jsonl")
+    ended = 0
+    while True:
+        slot_free(server)
+        line = Ending(server.port, ended + 1)
+        place_of = command.index("-d") + 1
+        receiver = receivers.start([*command[:place_of], server.conninfo(dbname="postgres", port=line.port),
+                                    *command[place_of + 1:]])
+        receiver.wait_log("streaming from")
+        last_row_written(server, receiver, out)
+        receiver.stop()
+        line.close()
+        if line.left > 0:
+            break
+        assert "trying again" in receiver.said()
+        ended += 1
+    assert ended > 5, "the start asks more than that"
+    lines = [json.loads(text) for text in out.read_text().splitlines()]
+    assert sum(line["kind"] == "insert" for line in lines) == ended + 1, lines[:9]
 
 
 @pytest.mark.parametrize("plugin", ("pgoutput", "test_decoding"))
