@@ -95,12 +95,19 @@ std::optional<std::int64_t> number(const std::optional<std::string>& text) {
   return text ? parse_number<std::int64_t>(*text) : std::nullopt;
 }
 
-/// Runs a query that may be rejected; its results stay unset then.
+/// A lost connection, or no answer in time: all later queries would fail, too.
+bool ends_connection(const Error& error) {
+  return error.kind() == ErrorKind::retry && error.sqlstate().empty();
+}
+
+/// Runs a query that may be rejected; its results stay unset then. Throws if that ends the
+/// connection.
 template <typename Ask>
 void attempt(ServerFacts& facts, std::string_view what, Ask&& ask) {
   try {
     ask();
   } catch (const Error& error) {
+    if (ends_connection(error)) throw;
     facts.unseen.push_back(fmt::format("{}: {}", what, error.message()));
   }
 }
@@ -124,8 +131,9 @@ void inspect_by_replication(ServerFacts& facts, pq::Connection& connection) {
     if (!facts.plain_trouble && !facts.settings.contains(name)) continue;
     try {
       facts.settings[name] = pq::show(connection, name);
-    } catch (const Error&) {
-      // unknown to this version, or not visible to this role
+    } catch (const Error& error) {
+      // Otherwise unknown to this version, or not visible to this role.
+      if (ends_connection(error)) throw;
     }
   }
 }
@@ -199,7 +207,7 @@ std::optional<Point> read_position(pq::Connection& connection) {
 void measure_rate(ServerFacts& facts, const std::string& conninfo, const Point& first,
                   std::chrono::milliseconds measure) {
   std::this_thread::sleep_until(first.at + measure);
-  attempt(facts, "its rate of WAL", [&] {
+  try {
     const net::Wake never;
     auto connection = pq::Connection::open(
         {.conninfo = conninfo, .replication = pq::Replication::none, .timeout = kTime}, never);
@@ -207,7 +215,9 @@ void measure_rate(ServerFacts& facts, const std::string& conninfo, const Point& 
     if (!second || second->server != first.server || second->position < first.position) return;
     const std::chrono::duration<double> seconds = second->at - first.at;
     facts.wal_rate = static_cast<double>(second->position - first.position) / seconds.count();
-  });
+  } catch (const Error& error) {
+    facts.unseen.push_back(fmt::format("its rate of WAL: {}", error.message()));
+  }
 }
 
 void read_average_rate(ServerFacts& facts, pq::Connection& connection) {

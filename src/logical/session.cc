@@ -188,6 +188,7 @@ class Session {
   std::optional<Borders> borders_;
   std::optional<Formatter> formatter_;
   bool slot_made_ = false;
+  bool unused_slot_ = false;  ///< made by this start, in this connection or one before
   bool streamed_ = false;  ///< a stream was started before
   wal::Lsn failed_at_;     ///< the stream's position at its last failure
   Clock::time_point last_look_{};
@@ -208,16 +209,15 @@ void Session::stream_once() {
                             .replication = pq::Replication::logical,
                             .fallback_application_name = options_.fallback_application_name},
                            environment_.requests.stop_wake());
-  bool new_slot = false;
   if (options_.create && !slot_made_) {
     check_publications(connection, options_.create->plugin);
-    new_slot = make_slot(connection);
+    unused_slot_ = make_slot(connection);
   }
   auto stream = [&] {
     try {
       return prepare(connection);
     } catch (const Error& error) {
-      if (new_slot && habits_->asks_first() && error.kind() != ErrorKind::retry)
+      if (unused_slot_ && habits_->asks_first() && error.kind() != ErrorKind::retry)
         take_back_slot(connection);
       throw;
     }
@@ -236,6 +236,7 @@ void Session::stream_once() {
     });
     stuck_reader_->enter();
   }
+  unused_slot_ = false;
   // Only now: while another process had the slot it may have been writing to the file.
   output_->begin();
   if (environment_.requests.take_reopen()) output_->reopen();  // requested while disconnected

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from support.line import Ending
 from support.process import wait_for
 from support.receiver import pgweir
 from support.scenario import create_slot, reported, streaming
@@ -29,6 +30,25 @@ def levels(checks, level):
 def archiver(server):
     server.sql("CREATE ROLE archiver LOGIN REPLICATION")
     return server.conninfo(user="archiver", dbname="postgres")
+
+
+def test_a_connection_that_is_lost_is_reported_as_such(servers):
+    """And not as a list of checks that the server did not permit."""
+    primary = servers.primary()
+    create_slot(primary)
+    archiver(primary)
+    found = set()
+    for number in range(1, 1000):
+        line = Ending(primary.port, number)
+        checks, status = doctor("-d", primary.conninfo(user="archiver", port=line.port), "-S", "archive", measure="0")
+        line.close()
+        assert not levels(checks, "unknown"), (number, checks)
+        if line.left > 0:
+            break
+        lost = [name for name in ("ordinary_connection", "replication_connection") if "closed" in checks[name]["found"]]
+        assert len(lost) == 1 and status == (lost[0] == "replication_connection"), (number, checks)
+        found.add(lost[0])
+    assert len(found) == 2 and status == 0 and not levels(checks, "failure"), checks
 
 
 @pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18, 19])

@@ -5,7 +5,6 @@ import os
 import pathlib
 import re
 import signal
-import socket
 import struct
 import subprocess
 import time
@@ -13,7 +12,7 @@ import time
 import pytest
 
 from support import changes, wal
-from support.line import Line
+from support.line import Ending
 from support.process import PATIENCE, alive, run, wait_for
 from support.receiver import BINARY, MEMORY_FACTOR, pgweir
 from support.server import DEBIAN_BIN, DEBIAN_MAJOR, REPOSITORY, free_port
@@ -1098,25 +1097,6 @@ def test_a_failure_after_progress_is_a_new_one(servers, receivers, place):
     assert len(told) == 3 and all("as before" not in how and int(pause) <= 200 for how, pause in told), receiver.said()
 
 
-class Ending(Line):
-    """Ends the connection once, when its client sends the query with that number."""
-
-    def __init__(self, port, number):
-        self.left = number
-        super().__init__(port)
-
-    def _forward(self, end):
-        other, from_server = self._pairs[end]
-        if not from_server and end.recv(1, socket.MSG_PEEK) == b"Q":
-            self.left -= 1
-            if self.left == 0:
-                for each in (end, other):
-                    del self._pairs[each]
-                    each.close()
-                return
-        super()._forward(end)
-
-
 def test_a_connection_that_ends_anywhere_in_the_start_is_made_again(servers, receivers, place):
     server = source(servers)
     server.sql("SELECT pg_create_logical_replication_slot('s', 'pgoutput')")
@@ -1140,6 +1120,27 @@ def test_a_connection_that_ends_anywhere_in_the_start_is_made_again(servers, rec
     assert ended > 5, "the start asks more than that"
     lines = [json.loads(text) for text in out.read_text().splitlines()]
     assert sum(line["kind"] == "insert" for line in lines) == ended + 1, lines[:9]
+
+
+def test_a_start_that_is_refused_leaves_no_slot_of_an_earlier_connection(servers, place):
+    """The connection ends between the slot's creation and the refusal: an unused slot would retain WAL."""
+    server = source(servers)
+    kept = 0
+    for number in range(1, 100):
+        line = Ending(server.port, number)
+        conninfo = server.conninfo(dbname="postgres", port=line.port)
+        refused = run([BINARY, "logical", "-S", "s", "-d", conninfo, "-f", place / "changes", "--create-slot", "--if-not-exists"],
+                      check=False)
+        line.close()
+        assert refused.returncode == 2 and "needs the names" in refused.stderr, refused.stderr
+        if server.sql("SELECT count(*) FROM pg_replication_slots") == "1":
+            assert "still exists and retains WAL" in refused.stderr, (number, refused.stderr)
+            slot_free(server)
+            server.sql("SELECT pg_drop_replication_slot('s')")
+            kept += 1
+        if line.left > 0:
+            break
+    assert number > 4 and kept <= 1, "only where the connection ends with the command that drops it"
 
 
 @pytest.mark.parametrize("plugin", ("pgoutput", "test_decoding"))

@@ -81,3 +81,29 @@ class Line:
             with self._lock:
                 if self._left is not None:
                     self._left -= len(data)
+
+
+class Ending(Line):
+    """Ends the connection once, when its client sends the query with that number."""
+
+    def __init__(self, port, number):
+        self.left = number
+        super().__init__(port)
+
+    def _forward(self, end):
+        other, from_server = self._pairs[end]
+        if not from_server and _first_byte(end) == b"Q":
+            self.left -= 1
+            if self.left == 0:
+                for each in (end, other):
+                    del self._pairs[each]
+                    each.close()
+                return
+        super()._forward(end)
+
+
+def _first_byte(end):
+    try:
+        return end.recv(1, socket.MSG_PEEK)
+    except OSError:
+        return b""
