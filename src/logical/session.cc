@@ -189,8 +189,8 @@ class Session {
   std::optional<Formatter> formatter_;
   bool slot_made_ = false;
   bool unused_slot_ = false;  ///< made by this start, in this connection or one before
-  bool streamed_ = false;  ///< a stream was started before
-  wal::Lsn failed_at_;     ///< the stream's position at its last failure
+  bool streamed_ = false;     ///< a stream was started before
+  wal::Lsn failed_at_;        ///< the stream's position at its last failure
   Clock::time_point last_look_{};
   Clock::time_point last_flush_{};
   Clock::time_point last_sync_{};
