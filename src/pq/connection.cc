@@ -571,6 +571,7 @@ Error server_error(const pg_result* result, const std::string& server_name) {
     return std::string(text == nullptr ? "" : text);
   };
   const std::string sqlstate = field(PG_DIAG_SQLSTATE);
+  if (sqlstate.empty()) return lost_connection(PQresultErrorMessage(result), server_name);
   std::string message = field(PG_DIAG_MESSAGE_PRIMARY);
   if (const std::string detail = field(PG_DIAG_MESSAGE_DETAIL); !detail.empty())
     message += ": " + detail;

@@ -22,9 +22,9 @@ class TlsReader;
 
 namespace weir::pq {
 
-/// The error in a PGresult with PGRES_FATAL_ERROR (an ErrorResponse of the server): classified,
-/// with its SQLSTATE and the server's detail and hint. Its stock_text() is libpq's message, without
-/// what the program was doing.
+/// The error in a PGresult with PGRES_FATAL_ERROR: an ErrorResponse of the server, classified, with
+/// its SQLSTATE and the server's detail and hint, or Error{retry} if libpq lost the connection. Its
+/// stock_text() is libpq's message, without what the program was doing.
 [[nodiscard]] Error server_error(const pg_result* result, const std::string& server_name);
 
 /// The stock_text() of a command that was rejected, or not answered, for that reason.

@@ -15,6 +15,7 @@ import pytest
 
 from support import wal
 from support.chapter import DOCS, Chapter
+from support.line import Ending
 from support.process import alive, as_server_user, children_of, run, server_user, wait_for
 from support.receiver import BINARY, pgweir
 from support.recovery import hand_over, installed
@@ -301,6 +302,21 @@ def test_in_the_middle(world):
     assert bad["outcome"] == "unusable" and "wrong checksum" in bad["problem"] and path.name in bad["problem"], bad
     assert bad["removed"] == [] and pathlib.Path(bad["path"]).exists()
     assert [each["name"] for each in world.list()] == [told["name"]]
+
+
+def test_a_connection_that_is_lost_leaves_nothing_and_is_named(world):
+    at = world(tablespace=False)
+    for number in range(1, 100):
+        line = Ending(at.server.port, number)
+        done = pgweir(*at.command("--json", conninfo=at.server.conninfo(port=line.port))[1:])
+        line.close()
+        told = json.loads(done.stdout)
+        if line.left > 0:
+            break
+        assert done.returncode == told["status"] == 3 and "closed the connection unexpectedly" in told["problem"], (number, told)
+        assert at.names() == [], number
+    assert number > 5 and told["status"] == 0, told
+    assert len(at.list()) == 1
 
 
 def test_a_full_disk(world):
