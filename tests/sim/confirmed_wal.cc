@@ -39,8 +39,15 @@ void ConfirmedWal::check_last() {
 /// All of the segment, or, of the one with the position inside, what is before that.
 bool ConfirmedWal::stored(wal::TimelineId timeline, std::uint64_t segno, Lsn flush) {
   return in_store(timeline, segno) || let_go(segno) ||
-         (flush < kSegment.start(segno + 1) &&
-          store_.has_beginning(wal::SegmentName(timeline, segno, kSegment), flush));
+         (flush < kSegment.start(segno + 1) && beginning_in_store(timeline, segno, flush));
+}
+
+bool ConfirmedWal::beginning_in_store(wal::TimelineId timeline, std::uint64_t segno, Lsn flush) {
+  for (auto holder = timeline; holder > 0; --holder) {
+    if (holder < timeline && lineage_.timeline(holder).switchpoint < flush) return false;
+    if (store_.has_beginning(wal::SegmentName(holder, segno, kSegment), flush)) return true;
+  }
+  return false;
 }
 
 /// On the timeline itself, or on one that it has come from, up to where that was left.

@@ -29,6 +29,8 @@ class ConfirmedWal {
 
  private:
   [[nodiscard]] bool in_store(wal::TimelineId timeline, std::uint64_t segno);
+  [[nodiscard]] bool beginning_in_store(wal::TimelineId timeline, std::uint64_t segno,
+                                        wal::Lsn flush);
   [[nodiscard]] bool let_go(std::uint64_t segno) const;
   [[nodiscard]] bool stored(wal::TimelineId timeline, std::uint64_t segno, wal::Lsn flush);
 

@@ -99,6 +99,11 @@ SimRelay::~SimRelay() {
 void SimRelay::on_durable(const receive::event::DurableEnd& end) {
   durable_ = archive::DurableEnd{end.timeline, end.end};
   ledger_.on_told_durable(end.timeline, end.end);
+  if (hub_ && hub_->on_durable_soon(end.timeline, end.end)) {
+    ledger_.on_look();
+    ledger_.on_looked();
+    return;
+  }
   news_ = true;
 }
 
