@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <exception>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -130,6 +131,7 @@ class Listening {
   }
 
  private:
+  bool read_until_the_end();
   Listener::Options options();
   void begun(const Listener::Listening& listening);
   void print_connected();
@@ -142,6 +144,7 @@ class Listening {
   daemon::ServiceManager& service_;
   std::atomic<bool> stopped_ = false;
   FailureLog failures_;
+  std::uint64_t seen_ = 0;
   std::optional<Error> lost_;                     ///< with --no-loop: what ends it
   std::optional<Listener::Listening> connected_;  ///< not yet passed to --exec-connect
   Listener listener_;
@@ -150,8 +153,28 @@ class Listening {
 };
 
 int Listening::run() {
+  bool late = false;
+  std::exception_ptr failure;
+  try {
+    late = read_until_the_end();
+    service_.excuse(true);
+    printer_.finish();
+  } catch (const Error&) {
+    failure = std::current_exception();
+  }
+  // What was received before a failure is passed on, too.
+  service_.excuse(true);
+  if (const auto left = runner_.finish(); left > 0)
+    log_.warning("stopped: the command was not run for {} received notification(s)", left);
+  if (failure) std::rethrow_exception(failure);
+  if (stopped_) return kDone;
+  const bool short_of_count = late && request_.count;
+  return short_of_count || runner_.failures() > 0 ? kNo : kDone;
+}
+
+/// True: --timeout has elapsed.
+bool Listening::read_until_the_end() {
   const auto deadline = Clock::now() + request_.timeout.value_or(kForEver);
-  std::uint64_t seen = 0;
   bool late = false;
   const auto round = service_.heartbeat_interval();
   // The remaining work for the readers of the output.
@@ -160,33 +183,26 @@ int Listening::run() {
     Listener& listener;
     ~Leaving() { listener.hang_up(); }
   };
-  std::optional<Leaving> leaving(std::in_place, listener_);
-  while (!stopped_ && !late && seen != request_.count) {
+  const Leaving leaving(listener_);
+  while (!stopped_ && !late && seen_ != request_.count) {
     auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
     // A connection attempt gets the time that it needs.
     if (round)
       left = std::min(left, listener_.connected() ? *round : request_.options.connect_timeout);
     const auto notification = listener_.read(std::max(left, 0ms));
     printer_.check();
-    if (lost_) throw Error(*lost_);
     print_connected();
     if (notification) {
-      ++seen;
+      ++seen_;
       service_.excuse(true);  // the reader of our output may be slow
       take(*notification);
     }
+    if (lost_) throw Error(*lost_);
     service_.heartbeat();
     service_.excuse(!listener_.connected());
     late = !notification && Clock::now() >= deadline;
   }
-  leaving.reset();
-  service_.excuse(true);
-  printer_.finish();
-  if (const auto left = runner_.finish(); left > 0)
-    log_.warning("stopped: the command was not run for {} received notification(s)", left);
-  if (stopped_) return kDone;
-  const bool short_of_count = late && request_.count;
-  return short_of_count || runner_.failures() > 0 ? kNo : kDone;
+  return late;
 }
 
 Listener::Options Listening::options() {
@@ -237,7 +253,8 @@ void Listening::print_connected() {
        {{"PGWEIR_SERVER", connected.server},
         {"PGWEIR_MISSED_SINCE",
          connected.missed_since ? format_iso_time(*connected.missed_since) : std::string()}},
-       "the connection"});
+       "the connection",
+       false});
 }
 
 void Listening::take(const Notification& notification) {
@@ -263,8 +280,10 @@ void Listening::wait_for(Consumer& consumer, std::string_view who) {
       ErrorKind::retry,
       fmt::format("{}: disconnecting from the server, which would have to retain notifications",
                   who));
-  if (!request_.loop) throw Error(error);
-  log_.warning("{}. Notifications sent until there is room again will be missed", error.what());
+  if (request_.loop)
+    log_.warning("{}. Notifications sent until there is room again will be missed", error.what());
+  else
+    lost_ = error;
   while (!stopped_ && !consumer.wait_for_room(kStopCheck)) {
   }
 }

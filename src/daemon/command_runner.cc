@@ -49,7 +49,10 @@ bool CommandRunner::add(Job job) {
   {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return stop_ || jobs_.size() < most_waiting_; });
-    if (stop_) return false;
+    if (stop_) {
+      if (job.counts) ++not_accepted_;
+      return false;
+    }
     jobs_.push_back(std::move(job));
   }
   changed_.notify_all();
@@ -72,7 +75,7 @@ void CommandRunner::stop() {
 std::size_t CommandRunner::finish() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return !busy_ && (stop_ || jobs_.empty()); });
-  return jobs_.size();
+  return not_accepted_ + static_cast<std::size_t>(std::ranges::count_if(jobs_, &Job::counts));
 }
 
 std::size_t CommandRunner::failures() const {

@@ -32,7 +32,8 @@ class CommandRunner {
   struct Job {
     std::string command;
     Variables variables;
-    std::string about;  ///< for messages: "channel orders"
+    std::string about;   ///< for messages: "channel orders"
+    bool counts = true;  ///< if it is not run, in finish()
   };
 
   CommandRunner(std::size_t most_waiting, Log& log);
@@ -40,13 +41,14 @@ class CommandRunner {
   CommandRunner(const CommandRunner&) = delete;
   CommandRunner& operator=(const CommandRunner&) = delete;
 
-  /// False if it was stopped: the job will not be run.
+  /// False if it was stopped: the job is not run.
   bool add(Job job);
   /// Returns false if add() would still have to wait after this time.
   [[nodiscard]] bool wait_for_room(std::chrono::milliseconds time);
   /// Begins no other job. The one that runs is not disturbed.
   void stop();
-  /// Waits until all jobs are done or, once stopped, the one that runs. Returns how many were not.
+  /// Waits until all jobs are done or, once stopped, the one that runs. Returns how many were not
+  /// run, those that add() did not accept included.
   std::size_t finish();
   [[nodiscard]] std::size_t failures() const;
 
@@ -62,6 +64,7 @@ class CommandRunner {
   bool stop_ = false;
   bool end_ = false;
   std::size_t failures_ = 0;
+  std::size_t not_accepted_ = 0;  ///< of those that count
   std::thread thread_;
 };
 

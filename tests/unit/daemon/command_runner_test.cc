@@ -66,13 +66,17 @@ TEST_F(CommandRunnerTest, EndsWithTheCommandThatRunsAndCountsTheRest) {
               {{"D", directory_}},
               "the first"});
   runner.add({"touch \"$D/second\"", {{"D", directory_}}, "the second"});
+  runner.add({"touch \"$D/third\"", {{"D", directory_}}, "the third", false});
   while (!std::filesystem::exists(path("began"))) std::this_thread::yield();
   runner.stop();
   std::ofstream(path("go")).flush();
   EXPECT_EQ(runner.finish(), 1u);
   EXPECT_TRUE(std::filesystem::exists(path("ended")));
   EXPECT_FALSE(std::filesystem::exists(path("second")));
+  EXPECT_FALSE(std::filesystem::exists(path("third")));
   EXPECT_FALSE(runner.add({"true", {}, "too late"}));
+  EXPECT_FALSE(runner.add({"true", {}, "too late, and does not count", false}));
+  EXPECT_EQ(runner.finish(), 2u);
 }
 
 }  // namespace
