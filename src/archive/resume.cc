@@ -442,15 +442,16 @@ bool sync_if_present(io::Directory& directory, const std::string& name) {
 
 namespace {
 
-/// Exists while the segment is flushed, and after that has failed. In a directory in which nothing
-/// can be created the segment is flushed all the same: only whoever starts next does not know.
-/// Returns false if it was there already, or could not be created.
+/// Exists while the segment is flushed, and after that has failed. An archive in which nothing may
+/// be created is served without it. Returns false if it was there already, or cannot be.
 bool mark_unsynced(io::Directory& directory, const std::string& mark) {
+  if (directory.find(mark)) return false;
   try {
-    if (directory.find(mark)) return false;
     directory.create(mark)->close();
     return true;
-  } catch (const Error&) {
+  } catch (const Error& error) {
+    const auto code = error.system_code();
+    if (code != EROFS && code != EACCES && code != EPERM) throw;
     return false;
   }
 }
@@ -473,7 +474,10 @@ bool sync_finished_if_present(io::Directory& directory, wal::SegmentName segment
       } catch (const Error&) {
       }
       if (!there) continue;
-      mark_unsynced(directory, mark);  // another process may have removed it since
+      try {
+        mark_unsynced(directory, mark);  // another process may have removed it since
+      } catch (const Error&) {           // the failed flush is what is reported
+      }
       throw;
     }
   }

@@ -232,7 +232,11 @@ void Ledger::on_durable(wal::TimelineId timeline, Lsn end) {
 
 bool Ledger::slot_may_be_ahead() const {
   return begun_before_ && std::all_of(promised_.begin(), promised_.end(), [&](const auto& each) {
-           return reported_bytes(each.first) < *begun_before_;
+           // (Behind a fork that is known is a lost branch: seed 116588 of 7a5e3135.)
+           const auto fork = lineage_.timeline(each.first).switchpoint;
+           const auto most = reported_bytes(each.first);
+           const bool left = fork.valid() && has_left(each.first);
+           return (left ? std::min(most, fork) : most) < *begun_before_;
          });
 }
 

@@ -830,9 +830,13 @@ TEST(EndOfTheArchive, IsNotBelievedInWhenItsSyncFails) {
   EXPECT_EQ(error_of([&] { make_end_durable(*directory, listing); }).kind(), ErrorKind::durability);
 
   // Nor does it pass for another failure, after which the start would be tried again.
-  disk.set_hook([](const SimDisk::Call& call) {
-    if (call.operation == SimDisk::Operation::sync) return SimDisk::Effect::fail(EIO);
-    if (call.operation == SimDisk::Operation::find) return SimDisk::Effect::fail(ENOSPC);
+  bool failed = false;
+  disk.set_hook([&](const SimDisk::Call& call) {
+    if (call.operation == SimDisk::Operation::sync) {
+      failed = true;
+      return SimDisk::Effect::fail(EIO);
+    }
+    if (failed && call.operation == SimDisk::Operation::find) return SimDisk::Effect::fail(ENOSPC);
     return SimDisk::Effect::proceed();
   });
   EXPECT_EQ(error_of([&] { make_end_durable(*directory, listing); }).kind(), ErrorKind::durability);
