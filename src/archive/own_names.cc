@@ -11,7 +11,6 @@ namespace {
 constexpr std::string_view kPrefix = ".pgweir-";
 constexpr std::string_view kSuffix = ".tmp";
 constexpr std::string_view kHoleMark = ".pgweir-behind-hole-";
-constexpr std::string_view kUnsynced = ".pgweir-unsynced-";
 constexpr std::string_view kDamaged = ".pgweir-damaged-";
 constexpr std::string_view kLoss = "loss-";
 constexpr std::string_view kAcknowledged = ".ack";
@@ -48,15 +47,6 @@ std::string hole_mark_name(wal::SegmentName segment) {
 std::optional<wal::SegmentName> parse_hole_mark(std::string_view name) {
   if (!name.starts_with(kHoleMark)) return std::nullopt;
   return wal::SegmentName::parse(name.substr(kHoleMark.size()));
-}
-
-std::string unsynced_mark_name(wal::SegmentName segment) {
-  return std::string(kUnsynced) + segment.to_string();
-}
-
-std::optional<wal::SegmentName> parse_unsynced_mark(std::string_view name) {
-  if (!name.starts_with(kUnsynced)) return std::nullopt;
-  return wal::SegmentName::parse(name.substr(kUnsynced.size()));
 }
 
 std::string damaged_name(std::string_view file, int number) {

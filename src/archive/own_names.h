@@ -12,8 +12,8 @@ namespace weir::archive {
 /// kept.
 inline constexpr std::string_view kSpareName = ".pgweir-spare";
 
-/// Earlier versions left an empty file of this name if a receiver had started to flush the newest
-/// complete segment, and this had not succeeded (resume.h).
+/// Empty: a receiver has started to flush the newest complete segment, and this has not succeeded
+/// yet (resume.h). It is for the next process, not for a power loss, so it is never flushed itself.
 inline constexpr std::string_view kSyncMark = ".pgweir-syncing";
 
 /// Why the last receiver ended (last_word.h).
@@ -39,12 +39,6 @@ inline constexpr std::string_view kLastDrillName = ".pgweir-last-drill";
 /// segment: ".pgweir-behind-hole-<segment>". It applied as long as the segment was partial.
 [[nodiscard]] std::string hole_mark_name(wal::SegmentName segment);
 [[nodiscard]] std::optional<wal::SegmentName> parse_hole_mark(std::string_view name);
-
-/// Empty: a receiver, or a process that serves the archive, has started to flush that complete
-/// segment, and this has not succeeded yet (resume.h): ".pgweir-unsynced-<segment>". It is for the
-/// next receiver, not for a power loss, so it is never flushed itself.
-[[nodiscard]] std::string unsynced_mark_name(wal::SegmentName segment);
-[[nodiscard]] std::optional<wal::SegmentName> parse_unsynced_mark(std::string_view name);
 
 /// Where "pgweir import --replace-damaged" keeps the files it replaces: ".pgweir-damaged-<file>",
 /// with the suffix "-2" and so on.

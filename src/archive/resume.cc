@@ -389,27 +389,17 @@ void make_end_durable(io::Directory& directory, const Listing& listing) {
   directory.sync();
 }
 
-std::vector<wal::SegmentName> rewrite_unsynced(io::Directory& directory, const Listing& listing) {
-  std::set<wal::SegmentName> unsynced;
-  const std::string of_newest(kSyncMark);
-  const bool newest_is_unsynced = directory.find(of_newest).has_value();
-  if (const auto newest = newest_finished(listing); newest && newest_is_unsynced)
-    unsynced.insert(*newest);
-  for (const auto& name : listing.hidden)
-    if (const auto marked = parse_unsynced_mark(name)) unsynced.insert(*marked);
-  for (const auto& segment : unsynced) {
-    for (const auto& form : finished_names(segment)) {
-      const auto name = form.to_string();
-      const auto file = directory.open_bytes(name);
-      if (!file) continue;
-      DirectoryHome home(directory);
-      home.publish({.name = name, .replace = true},
-                   [&](Draft& draft) { return copy(*file, draft); });
-    }
-    directory.remove(unsynced_mark_name(segment));
+bool rewrite_unsynced_end(io::Directory& directory, const Listing& listing) {
+  const auto newest = newest_finished(listing);
+  if (!newest || !directory.find(std::string(kSyncMark))) return false;
+  for (const auto& form : finished_names(*newest)) {
+    const auto name = form.to_string();
+    const auto file = directory.open_bytes(name);
+    if (!file) continue;
+    DirectoryHome home(directory);
+    home.publish({.name = name, .replace = true}, [&](Draft& draft) { return copy(*file, draft); });
   }
-  if (newest_is_unsynced) directory.remove(of_newest);
-  return {unsynced.begin(), unsynced.end()};
+  return true;
 }
 
 void sync_unfinished(io::Directory& directory, const SegmentFileName& name) {
@@ -434,7 +424,7 @@ bool sync_if_present(io::Directory& directory, const std::string& name) {
       file->close();
       return true;
     } catch (const io::FileRemoved&) {
-      // A receiver that starts may have replaced it (rewrite_unsynced()).
+      // A receiver that starts may have replaced it (rewrite_unsynced_end()).
       if (looks == kMostLooksAtSegment) throw;
     }
   }
@@ -442,24 +432,8 @@ bool sync_if_present(io::Directory& directory, const std::string& name) {
 
 namespace {
 
-/// Exists while the segment is flushed, and after that has failed. An archive in which nothing may
-/// be created is served without it. Returns false if it was there already, or cannot be.
-bool mark_unsynced(io::Directory& directory, const std::string& mark) {
-  if (directory.find(mark)) return false;
-  try {
-    directory.create(mark)->close();
-    return true;
-  } catch (const Error& error) {
-    const auto code = error.system_code();
-    if (code != EROFS && code != EACCES && code != EPERM) throw;
-    return false;
-  }
-}
-
 /// Returns false if there is no such segment.
 bool sync_finished_if_present(io::Directory& directory, wal::SegmentName segment) {
-  const auto mark = unsynced_mark_name(segment);
-  const bool marked = mark_unsynced(directory, mark);
   bool synced = false;
   for (const auto& form : finished_names(segment)) {
     const auto name = form.to_string();
@@ -473,19 +447,8 @@ bool sync_finished_if_present(io::Directory& directory, wal::SegmentName segment
         there = directory.find(name).has_value();
       } catch (const Error&) {
       }
-      if (!there) continue;
-      try {
-        mark_unsynced(directory, mark);  // another process may have removed it since
-      } catch (const Error&) {           // the failed flush is what is reported
-      }
-      throw;
+      if (there) throw;
     }
-  }
-  try {
-    // One of an earlier failure stays: after that, no flush proves anything.
-    if (marked) directory.remove(mark);
-  } catch (const Error&) {
-    // The next receiver writes the segment again.
   }
   return synced;
 }
@@ -534,7 +497,11 @@ void make_end_durable(io::Directory& directory, const Listing& listing, const Re
     const wal::SegmentName segment(resume.timeline, segment_size.segno(open.start), segment_size);
     sync_unfinished(directory, SegmentFileName{segment, codec::Method::none, true});
   }
+  const auto newest = newest_finished(listing);
+  const std::string mark(kSyncMark);
+  if (newest && !directory.find(mark)) directory.create(mark)->close();
   make_end_durable(directory, listing);
+  if (newest) directory.remove(mark);
 }
 
 }  // namespace weir::archive

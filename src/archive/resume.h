@@ -70,18 +70,18 @@ void make_end_durable(io::Directory& directory, const Listing& listing);
 
 /// The same, preceded by the partial segments of `resume`: a process that was killed has written
 /// data without flushing it. The part read as valid is durable then. Throws likewise. For the
-/// process that has the archive's lock.
+/// process that has the archive's lock: while the newest complete segment is flushed, kSyncMark
+/// exists.
 void make_end_durable(io::Directory& directory, const Listing& listing, const ResumePoint& resume,
                       wal::SegmentSize segment_size);
 
 /// After a failed fsync() the kernel may keep pages that it has not written and count them as
 /// clean, so that the next fsync() succeeds without them. A process that fails there ends (P6), but
-/// the next process would believe its own fsync(). If unsynced_mark_name() says that an earlier
-/// process did not see the sync of a complete segment succeed (kSyncMark: of the newest one), each
-/// form of it is written to a new file, which is synced and renamed over the old one. Returns these
-/// segments. Called before anything is concluded from their content, by the process that has the
-/// archive's lock. Throws Error{durability, disk_full, io}.
-std::vector<wal::SegmentName> rewrite_unsynced(io::Directory& directory, const Listing& listing);
+/// the next process would believe its own fsync(). If kSyncMark says that an earlier process did
+/// not see the sync of the newest complete segment succeed, each form of it is written to a new
+/// file, which is synced and renamed over the old one. Returns whether that was so. Called before
+/// anything is concluded from the segment's content. Throws Error{durability, disk_full, io}.
+bool rewrite_unsynced_end(io::Directory& directory, const Listing& listing);
 
 /// After this time, the kernel has written back what "cp" has copied, and not flushed.
 inline constexpr std::chrono::seconds kWrittenBack(60);

@@ -178,11 +178,10 @@ ArchiveFacts Inspection::inspect(std::uint64_t system_identifier, wal::SegmentSi
   }
   if (const auto identity = archive::read_identity(directory_, listing))
     archive::require_same_cluster(*identity, system_identifier, segment_size, directory_.path());
-  for (const auto& segment : archive::rewrite_unsynced(directory_, listing))
+  if (archive::rewrite_unsynced_end(directory_, listing))
     log_.warning(
-        "an earlier process could not confirm the flush of segment {}: it was written again and "
-        "flushed",
-        segment);
+        "an earlier receiver could not confirm the flush of the newest complete segment: the "
+        "segment was written again and flushed");
   ArchiveFacts facts;
   facts.resume = archive::find_resume_point(directory_, listing, segment_size);
   for (const auto& history : listing.histories)

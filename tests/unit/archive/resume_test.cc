@@ -830,13 +830,9 @@ TEST(EndOfTheArchive, IsNotBelievedInWhenItsSyncFails) {
   EXPECT_EQ(error_of([&] { make_end_durable(*directory, listing); }).kind(), ErrorKind::durability);
 
   // Nor does it pass for another failure, after which the start would be tried again.
-  bool failed = false;
-  disk.set_hook([&](const SimDisk::Call& call) {
-    if (call.operation == SimDisk::Operation::sync) {
-      failed = true;
-      return SimDisk::Effect::fail(EIO);
-    }
-    if (failed && call.operation == SimDisk::Operation::find) return SimDisk::Effect::fail(ENOSPC);
+  disk.set_hook([](const SimDisk::Call& call) {
+    if (call.operation == SimDisk::Operation::sync) return SimDisk::Effect::fail(EIO);
+    if (call.operation == SimDisk::Operation::find) return SimDisk::Effect::fail(ENOSPC);
     return SimDisk::Effect::proceed();
   });
   EXPECT_EQ(error_of([&] { make_end_durable(*directory, listing); }).kind(), ErrorKind::durability);
@@ -854,7 +850,7 @@ TEST(EndOfTheArchive, IsWrittenAnewWhereAnEarlierProcessDidNotSeeItSynced) {
     const auto start = [&] {
       const auto directory = disk.open();
       const auto listing = list_archive(*directory);
-      const bool rewritten = !rewrite_unsynced(*directory, listing).empty();
+      const bool rewritten = rewrite_unsynced_end(*directory, listing);
       make_end_durable(*directory, listing, find_resume_point(*directory, listing, kSize).value(),
                        kSize);
       return rewritten;
@@ -867,43 +863,11 @@ TEST(EndOfTheArchive, IsWrittenAnewWhereAnEarlierProcessDidNotSeeItSynced) {
     });
     EXPECT_EQ(error_of(start).kind(), ErrorKind::durability);
     EXPECT_TRUE(start());
-    EXPECT_THAT(list_archive(*disk.open()).hidden, IsEmpty());
+    EXPECT_FALSE(disk.exists(std::string(kSyncMark)));
     EXPECT_FALSE(start());
     disk.crash_losing_everything();
     ASSERT_TRUE(disk.exists(name(2, suffix)));
     EXPECT_TRUE(disk.holds(name(2, suffix), 0, content));
-  }
-}
-
-TEST(EndOfTheArchive, IsWrittenAnewWhereWhoServesItDidNotSeeItSynced) {
-  // Or a segment that was copied before it.
-  for (const std::uint64_t failing : {1, 2}) {
-    SCOPED_TRACE(failing);
-    SimDisk disk;
-    test::ChangedAgo directory(disk.open());
-    for (const std::uint64_t segno : {1, 2})
-      directory.create(name(segno))->write_at(0, segment(segno));
-    const auto look = [&] {
-      const auto listing = list_archive(directory);
-      sync_copies(directory, listing, std::nullopt, std::chrono::system_clock::now());
-      make_end_durable(directory, listing);
-    };
-    bool failed = false;
-    disk.set_hook([&](const SimDisk::Call& call) {
-      if (failed || call.operation != SimDisk::Operation::sync || call.name != name(failing))
-        return SimDisk::Effect::proceed();
-      failed = true;
-      return SimDisk::Effect::fail(EIO);
-    });
-    EXPECT_EQ(error_of(look).kind(), ErrorKind::durability);
-    look();  // after a restart it believes what it sees, and the receiver must not
-    EXPECT_THAT(rewrite_unsynced(directory, list_archive(directory)),
-                ElementsAre(SegmentName(1, failing, kSize)));
-    look();
-    EXPECT_THAT(list_archive(directory).hidden, IsEmpty());
-    disk.crash_losing_everything();
-    for (const std::uint64_t segno : {1, 2})
-      EXPECT_TRUE(disk.holds(name(segno), 0, segment(segno)));
   }
 }
 
@@ -919,7 +883,7 @@ TEST(EndOfTheArchive, IsSyncedAlsoIfItIsWrittenAnewMeanwhile) {
   disk.set_hook([&](const SimDisk::Call& call) {
     if (call.operation == SimDisk::Operation::sync && call.name == name(2) && rewritten == 0) {
       ++rewritten;
-      rewrite_unsynced(*directory, listing);
+      rewrite_unsynced_end(*directory, listing);
     }
     return SimDisk::Effect::proceed();
   });
