@@ -162,7 +162,7 @@ int Listening::run() {
   } catch (const Error&) {
     failure = std::current_exception();
   }
-  // What was received before a failure is passed on, too.
+  // Notifications received before a failure are passed on, too.
   service_.excuse(true);
   if (const auto left = runner_.finish(); left > 0)
     log_.warning("stopped: the command was not run for {} received notification(s)", left);
